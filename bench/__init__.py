@@ -1,0 +1,1 @@
+"""Measures proxyapp beside the rivals that are installed; nothing here is a test."""

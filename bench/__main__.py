@@ -1,0 +1,151 @@
+"""Runs the bench: starts origin and subjects, plays the rounds, prints the tables."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from bench import client, figures, idle, loads, options, origin, servers, subjects, table, works
+
+
+@dataclasses.dataclass
+class Results:
+    """All that was measured, and what must not have happened."""
+
+    rounds: list[figures.Round] = dataclasses.field(default_factory=list)
+    idles: list[idle.Idle] = dataclasses.field(default_factory=list)
+    failures: list[str] = dataclasses.field(default_factory=list)
+
+    def write(self, path: Path, chosen: options.Options) -> None:
+        """Write the raw rounds to *path* as JSON, after the options that shaped them."""
+        raw = {
+            "options": dataclasses.asdict(dataclasses.replace(chosen, json=None)),
+            "rounds": [played._asdict() for played in self.rounds],
+            "idle": [played._asdict() for played in self.idles],
+            "failures": self.failures,
+        }
+        path.write_text(json.dumps(raw, indent=1) + "\n")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the bench as *arguments* say; return the exit status: 0, or 1 after any error."""
+    chosen = options.parse(arguments)
+    missing = loads.missing_tools()
+    if missing:
+        print("not installed:", ", ".join(missing), file=sys.stderr)
+        return 1
+    # A plain kill must pass through the finally clauses too, or the servers would stay.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    results = Results()
+    with ExitStack() as stack:
+        try:
+            run(chosen, stack, results)
+        except (servers.StartFailed, client.Unexpected) as error:
+            results.failures.append(str(error))
+    if chosen.json is not None:
+        results.write(chosen.json, chosen)
+    for failure in results.failures:
+        print("FAILED", failure, file=sys.stderr)
+    return 1 if results.failures else 0
+
+
+def run(chosen: options.Options, stack: ExitStack, results: Results) -> None:
+    """Start the origin on *stack*, which ends it, and measure into *results*."""
+    cpus = servers.choose_cpus()
+    print(placement(cpus), flush=True)
+    base = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="proxyapp-bench-")))
+    base.chmod(0o755)  # servers that give up root must reach their folders
+    os.sched_setaffinity(0, {cpus.load})
+    source = origin.Origin(base, cpus.load)
+    stack.callback(source.server.stop)
+    source.await_start()
+    if works.COMMANDS[chosen.command]:
+        with start_subjects(chosen, base, cpus.subject, source.port, results) as running:
+            for work in works.COMMANDS[chosen.command]:
+                measure_work(work, chosen, running, source, results)
+    if chosen.command in ("idle", "all"):
+        # Fresh processes: memory freed by earlier loads would hide what a connection takes.
+        with start_subjects(chosen, base, cpus.subject, source.port, results) as running:
+            measure_idle(chosen, running, source, results)
+
+
+def placement(cpus: servers.Cpus) -> str:
+    """Return a sentence that says who runs where."""
+    if cpus.subject == cpus.load:
+        return (
+            f"ONLY ONE PROCESSOR ({cpus.load}): subjects, load and origin share it; "
+            "trust CPU times, not rates."
+        )
+    return f"subjects on processor {cpus.subject}, load and origin on processor {cpus.load}"
+
+
+@contextmanager
+def start_subjects(
+    chosen: options.Options, base: Path, cpu: int, origin_port: int, results: Results
+) -> Iterator[list[subjects.Subject]]:
+    """Run the chosen subjects for a while; a rival that can't start is named and left out."""
+    running = []
+    with ExitStack() as stack:
+        for key in chosen.subjects:
+            try:
+                subject = subjects.start(key, base, cpu, origin_port, chosen)
+            except servers.StartFailed as error:
+                print(error, flush=True)
+                if key == works.OURS:
+                    results.failures.append(str(error))
+                continue
+            stack.callback(subject.server.stop)
+            running.append(subject)
+        if not running:
+            raise servers.StartFailed("there is no subject to measure")
+        yield running
+
+
+def measure_work(
+    work: works.Work,
+    chosen: options.Options,
+    running: Sequence[subjects.Subject],
+    source: origin.Origin,
+    results: Results,
+) -> None:
+    """Play all rounds of *work* and print its table."""
+    entered = works.entrants(work, running, source)
+    if not entered:
+        return
+    size = loads.Size(chosen.seconds, chosen.connections)
+    rounds = list(works.play(work, entered, source, size, chosen.rounds))
+    results.rounds += rounds
+    results.failures += works.failures(work, rounds, chosen.connections)
+    names = {subject.key: subject.name for subject in entered}
+    print("\n" + table.work_table(work, rounds, names), flush=True)
+
+
+def measure_idle(
+    chosen: options.Options,
+    running: Sequence[subjects.Subject],
+    source: origin.Origin,
+    results: Results,
+) -> None:
+    """Hold idle connections to each subject that keeps clients, and print the table."""
+    spare = 500
+    count = min(chosen.idle_connections, servers.allow_descriptors() - spare)
+    if count < chosen.idle_connections:
+        print(f"the limit of open descriptors allows {count} idle connections only")
+    able = [each for each in running if subjects.KINDS[each.key].keeps_clients]
+    played = [idle.measure(each, source.port, count) for each in able]
+    results.idles += played
+    for each in played:
+        results.failures += idle.failures(each)
+    print("\n" + idle.idle_table(played, {each.key: each.name for each in able}), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

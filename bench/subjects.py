@@ -1,0 +1,176 @@
+"""The proxies that are measured: how each is configured, started and named."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import nginx, options, servers
+
+ROOT = Path(__file__).resolve().parent.parent
+PLUGIN = ROOT / "twisted" / "plugins" / "proxyapp_plugin.py"
+TWISTD = "from twisted.scripts.twistd import run; run()"
+MAX_CLIENTS = 20_000
+# Every pool may keep one connection for each of the load's: Squid has no such limit at all.
+MIN_IDLE = 64
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What one subject is given to stand on: a writable folder, ports, and the load's size."""
+
+    program: str
+    folder: Path
+    port: int
+    spare_port: int
+    origin_port: int
+    connections: int
+    settings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One sort of proxy: where its program is, the command that runs it, and what it can do."""
+
+    name: str
+    find: Callable[[], str | None]
+    argv: Callable[[Ground], list[str]]
+    tunnels: bool = True
+    keeps_clients: bool = True
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A running proxy; *key* names it on the command line, *name* in the tables."""
+
+    key: str
+    name: str
+    port: int
+    server: servers.Server
+
+
+def start(key: str, base: Path, cpu: int, origin_port: int, chosen: options.Options) -> Subject:
+    """Start the subject *key*; raises servers.StartFailed, with nothing left running."""
+    kind = KINDS[key]
+    program = kind.find()
+    if program is None:
+        raise servers.StartFailed(f"{kind.name} is not installed")
+    folder = Path(tempfile.mkdtemp(prefix=key + "-", dir=base))
+    folder.chmod(0o777)  # Squid gives up root for a user of its own before it opens its log
+    port, spare = servers.free_ports(2)
+    ground = Ground(program, folder, port, spare, origin_port, chosen.connections, chosen.settings)
+    server = servers.Server(kind.name, kind.argv(ground), folder, cpu, _environment(folder))
+    try:
+        server.await_port(port)
+    except BaseException:
+        server.stop()
+        raise
+    return Subject(key, kind.name, port, server)
+
+
+def proxyapp(ground: Ground) -> list[str]:
+    """Write an ini with rules, limits and log on; return the command."""
+    ini = ground.folder / "proxyapp.ini"
+    ini.write_text(f"""\
+[proxy]
+listen = tcp:{ground.port}:interface=127.0.0.1
+[site]
+listen = tcp:{ground.spare_port}:interface=127.0.0.1
+[tunnel]
+ports = *
+[access]
+destinations = *
+[pool]
+max_idle_per_host = {max(MIN_IDLE, ground.connections)}
+[limits]
+clients = {MAX_CLIENTS}
+per_client = {MAX_CLIENTS}
+idle_timeout = 10m
+[log]
+requests = {ground.folder}/requests.log
+""")
+    argv = [ground.program, "-c", TWISTD, "-n", "--pidfile=", "proxyapp", "--config", str(ini)]
+    return argv + [word for setting in ground.settings for word in ("--set", setting)]
+
+
+def squid(ground: Ground) -> list[str]:
+    """Write a configuration without a cache and with the log on; return the command."""
+    config = ground.folder / "squid.conf"
+    config.write_text(f"""\
+http_port 127.0.0.1:{ground.port}
+acl clients src 127.0.0.0/8
+http_access allow clients
+http_access deny all
+cache deny all
+workers 1
+max_filedescriptors {MAX_CLIENTS}
+client_idle_pconn_timeout 10 minutes
+access_log daemon:{ground.folder}/access.log squid
+cache_log {ground.folder}/cache.log
+pid_filename {ground.folder}/squid.pid
+coredump_dir {ground.folder}
+netdb_filename none
+pinger_enable off
+shutdown_lifetime 0 seconds
+visible_hostname localhost
+""")
+    name = f"bench{ground.port}"  # of its shared memory: never that of a Squid in service here
+    return [ground.program, "--foreground", "-n", name, "-f", str(config)]
+
+
+def tinyproxy(ground: Ground) -> list[str]:
+    """Write a configuration that allows every CONNECT port; return the command."""
+    config = ground.folder / "tinyproxy.conf"
+    config.write_text(f"""\
+Listen 127.0.0.1
+Port {ground.port}
+Allow 127.0.0.0/8
+MaxClients {max(512, 2 * ground.connections)}
+Timeout 600
+LogLevel Connect
+LogFile "{ground.folder}/tinyproxy.log"
+PidFile "{ground.folder}/tinyproxy.pid"
+""")
+    return [ground.program, "-d", "-c", str(config)]
+
+
+def reverse_proxy(ground: Ground) -> list[str]:
+    """Write the configuration of the reference row; return the command."""
+    log = ground.folder / "access.log"
+    idle = max(MIN_IDLE, ground.connections)
+    http = nginx.reverse_proxy(ground.port, ground.origin_port, idle, log)
+    return nginx.argv(ground.program, ground.folder, http)
+
+
+def _python() -> str | None:
+    """Return this interpreter if proxyapp can run on it."""
+    twisted = importlib.util.find_spec("twisted")
+    # The folder of our plugin alone makes a namespace package, which has no origin.
+    can_run = PLUGIN.exists() and twisted is not None and twisted.origin is not None
+    return sys.executable if can_run else None
+
+
+def _environment(folder: Path) -> Mapping[str, str]:
+    """Return the environment of a subject: proxyapp is found, and its state lands in *folder*."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "STATE_DIRECTORY": str(folder)}
+
+
+KINDS: dict[str, Kind] = {
+    "proxyapp": Kind("proxyapp", _python, proxyapp),
+    "squid": Kind("Squid", lambda: _installed("squid"), squid),
+    "tinyproxy": Kind("tinyproxy", lambda: _installed("tinyproxy"), tinyproxy, keeps_clients=False),
+    "nginx": Kind(
+        "nginx (reverse proxy)", lambda: _installed("nginx"), reverse_proxy, tunnels=False
+    ),
+}
+
+
+def _installed(name: str) -> str | None:
+    """Return where *name* is installed; system folders count even where PATH omits them."""
+    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")

@@ -1,0 +1,278 @@
+"""The table of options: for each its section, how it is read, its default, and one sentence.
+
+A section is a frozen dataclass, and an option one field of it. The loader and the check of
+etc/proxyapp.ini both read this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import TypeAlias
+
+from proxyapp.config import lists, values
+from proxyapp.config.listeners import listeners
+from proxyapp.config.lists import Destinations, Networks
+from proxyapp.config.option import Option, option
+from proxyapp.config.values import DAYS, GIB, HOURS, MIB, SECONDS
+from proxyapp.rules.hops import Forwarding
+
+# Loopback, and what never comes from the internet: RFC 1918, 6598, 4193, 4291.
+_LOCAL = (
+    "127.0.0.0/8, ::1, 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10,"
+    " fc00::/7, fe80::/10"
+)
+# As many sockets as one process could ever hold; more is a slip of the pen.
+_MANY = 1_000_000
+_INSTANT = SECONDS / 100
+
+
+@dataclass(frozen=True, slots=True)
+class Proxyapp:
+    """The process as a whole."""
+
+    state_dir: Path = option(
+        values.state_folder,
+        "/var/lib/proxyapp",
+        "Folder for what outlives a restart; by default $STATE_DIRECTORY,"
+        " else $XDG_STATE_HOME/proxyapp, else ~/.local/state/proxyapp.",
+        found=values.default_state_folder,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """The forward proxy; *pseudonym* is empty where one is to be made up."""
+
+    listen: tuple[str, ...] = option(
+        listeners,
+        "tcp:3128",
+        "Where the proxy listens: Twisted endpoints, one a line; empty turns it off.",
+    )
+    via: bool = option(
+        values.via, "on", "Add Via to what passes (RFC 9110 section 7.6.3); `on NAME` names us."
+    )
+    pseudonym: str = option(values.pseudonym, "on", "", name="via")
+    forwarded: Forwarding = option(
+        values.choice(Forwarding),
+        "off",
+        "What origins learn of the client's address: off (nothing), x-forwarded-for, forwarded"
+        " (RFC 7239), or transparent (what the client itself says passes as it is).",
+    )
+    tls_upgrade_header: bytes = option(
+        values.field_name,
+        "X-Real-Protocol",
+        "Request field that, with the value https, has an http:// URL fetched over TLS;"
+        " empty turns it off.",
+    )
+    tls_upgrade_clients: Networks = option(
+        lists.networks, _LOCAL, "Networks whose clients may ask for the TLS upgrade."
+    )
+    tls_verify: bool = option(
+        values.boolean, "on", "Check the certificates of origins that we speak TLS to."
+    )
+    tls_ca_file: Path | None = option(
+        values.certificates_or_none,
+        "",
+        "PEM file of certificate authorities to trust beside the system's.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Connections to origins; times in seconds."""
+
+    max_idle_per_host: int = option(
+        values.count(0, _MANY), "10", "Idle connections kept per origin."
+    )
+    max_per_host: int = option(
+        values.count(1, _MANY), "256", "Open connections per origin; further requests queue."
+    )
+    max_total: int = option(
+        values.count(1, _MANY), "4096", "Open connections to all origins; further requests queue."
+    )
+    queue_timeout: float = option(
+        values.duration(_INSTANT, 1 * HOURS),
+        "10s",
+        "How long a request waits for a connection before it is answered 503.",
+    )
+    idle_timeout: float = option(
+        values.duration(_INSTANT, 1 * DAYS), "60s", "Close a connection that was idle for so long."
+    )
+    connect_timeout: float = option(
+        values.duration(_INSTANT, 1 * HOURS), "10s", "How long a TCP connect and TLS may take."
+    )
+    response_timeout: float = option(
+        values.duration(_INSTANT, 1 * DAYS), "60s", "How long the head of a response may take."
+    )
+    read_timeout: float = option(
+        values.duration(_INSTANT, 1 * DAYS), "60s", "How long an origin may pause inside a body."
+    )
+    retries: int = option(
+        values.count(0, 10),
+        "1",
+        "How often an idempotent request is sent again when a reused connection died unused.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Dns:
+    """Name resolution; no *servers* stands for the host's own way."""
+
+    servers: tuple[str, ...] = option(
+        lists.name_servers,
+        "system",
+        "Name servers, as address or address:port; system uses the host's own.",
+    )
+    cache_ttl_max: float = option(
+        values.duration(0, 7 * DAYS), "10m", "Longest time an answer is kept."
+    )
+    negative_ttl: float = option(
+        values.duration(0, 1 * HOURS), "10s", "How long it is remembered that a name is unknown."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    """CONNECT and what else becomes a tunnel; *ports* None stands for every port."""
+
+    ports: frozenset[int] | None = option(
+        lists.ports, "443, 563, 8443", "Ports that CONNECT may reach; * is all of them."
+    )
+    idle_timeout: float = option(
+        values.duration(_INSTANT, 30 * DAYS), "1h", "End a tunnel that moved no byte for so long."
+    )
+    max_per_client: int = option(
+        values.count(1, _MANY), "256", "Open tunnels per client address; 503 beyond."
+    )
+    max_total: int = option(values.count(1, _MANY), "8192", "Open tunnels; 503 beyond.")
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The static site; without a *root* it shows a welcome page."""
+
+    listen: tuple[str, ...] = option(
+        listeners,
+        "tcp:8080",
+        "Where the site listens: Twisted endpoints, one a line; empty turns it off.",
+    )
+    root: Path | None = option(
+        values.folder_or_none,
+        "htdocs",
+        "Folder of the files to serve; by default htdocs beside this file if it exists,"
+        " else a welcome page is shown.",
+        found=values.default_root,
+    )
+    index: tuple[str, ...] = option(
+        lists.file_names, "index.html", "Files that answer for their folder, the first found wins."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may use what, to reach what."""
+
+    clients: Networks = option(
+        lists.networks, _LOCAL, "Networks whose clients may use proxy and tunnels; * is everybody."
+    )
+    site_clients: Networks = option(
+        lists.networks, "*", "Networks whose clients may read the site; * is everybody."
+    )
+    destinations: Destinations = option(
+        lists.destinations,
+        "public",
+        "What may be reached: public (every public address), networks, hosts, .domains;"
+        " * is everything.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one client, and all of them, may take; sizes in bytes, times in seconds."""
+
+    clients: int = option(values.count(1, _MANY), "8192", "Open client connections.")
+    per_client: int = option(
+        values.count(1, _MANY), "512", "Open client connections from one address."
+    )
+    request_head: int = option(
+        values.size(256, 16 * MIB), "64KiB", "Longest request head; 431 beyond."
+    )
+    headers: int = option(values.count(1, 10_000), "128", "Fields in a request; 431 beyond.")
+    head_timeout: float = option(
+        values.duration(_INSTANT, 1 * HOURS), "20s", "How long the head of a request may take."
+    )
+    idle_timeout: float = option(
+        values.duration(_INSTANT, 7 * DAYS), "60s", "Close a client connection idle for so long."
+    )
+    write_timeout: float = option(
+        values.duration(_INSTANT, 7 * DAYS), "60s", "Close on a client that takes no byte so long."
+    )
+    body: int = option(
+        values.size(0, 1024 * 1024 * GIB), "0", "Longest request body, 413 beyond; 0 is unlimited."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """The request log."""
+
+    requests: str = option(
+        values.request_log,
+        "-",
+        "Where it goes: a file, - (standard output) or syslog:; empty turns it off.",
+    )
+    format: str = option(
+        values.log_format,
+        "combined",
+        "Its lines: combined, common, squid, pool, json, or a format string.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that can be configured; *path* is the ini it came from, if there was one."""
+
+    proxyapp: Proxyapp
+    proxy: Proxy
+    pool: Pool
+    dns: Dns
+    tunnel: Tunnel
+    site: Site
+    access: Access
+    limits: Limits
+    log: Log
+    path: Path | None
+
+
+Section: TypeAlias = Proxyapp | Proxy | Pool | Dns | Tunnel | Site | Access | Limits | Log
+
+SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
+    {
+        "proxyapp": Proxyapp,
+        "proxy": Proxy,
+        "pool": Pool,
+        "dns": Dns,
+        "tunnel": Tunnel,
+        "site": Site,
+        "access": Access,
+        "limits": Limits,
+        "log": Log,
+    }
+)
+
+
+def _options_of(section: type[Section]) -> Mapping[str, Option]:
+    known: dict[str, Option] = {}
+    for each in fields(section):
+        declared: Option = each.metadata["option"]
+        known[each.name] = declared._replace(name=declared.name or each.name)
+    return MappingProxyType(known)
+
+
+# Section -> field -> option. A field whose name isn't its option's is that option's second value.
+OPTIONS: Mapping[str, Mapping[str, Option]] = MappingProxyType(
+    {name: _options_of(section) for name, section in SECTIONS.items()}
+)

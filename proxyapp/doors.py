@@ -1,0 +1,100 @@
+"""Where clients come in: which target goes to which responder, and how many may come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from proxyapp import errors
+from proxyapp.exchange import Client, Responder
+from proxyapp.net.timers import Sweep
+from proxyapp.rules.access import Decision
+from proxyapp.rules.logformat import Record
+from proxyapp.wire.headers import RawFields
+from proxyapp.wire.messages import RequestHead
+from proxyapp.wire.parser import HeadLimits
+
+
+class Judge(Protocol):
+    """Who may use which service."""
+
+    def client(self, host: str, service: str) -> Decision:
+        """May the client at *host* use *service*?"""
+
+
+class RecordLog(Protocol):
+    """Where records go."""
+
+    def write(self, record: Record) -> None:
+        """Take the finished *record* of one exchange."""
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What is behind one form of target: the name of the service, and who answers."""
+
+    service: str
+    responder: Responder
+
+
+# Makes the page that tells a client of an error: its fields, and its body.
+MakePage = Callable[[errors.ExchangeError, RequestHead | None, str], tuple[RawFields, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLimits:
+    """The limits on clients; times in seconds, *body* in bytes (0: none)."""
+
+    head: HeadLimits
+    clients: int
+    per_client: int
+    body: int
+    head_timeout: float
+    idle_timeout: float
+    write_timeout: float
+    read_timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every client connection needs; *seconds* is the time of day."""
+
+    judge: Judge
+    log: RecordLog
+    page: MakePage
+    sweep: Sweep
+    limits: ServerLimits
+    seconds: Callable[[], float]
+
+
+class Clients:
+    """Counts open connections, altogether and by address, and says when there are too many."""
+
+    def __init__(self, limits: ServerLimits) -> None:
+        self._limits = limits
+        self._by_host: dict[str, int] = {}
+        self.open = 0
+
+    def __repr__(self) -> str:
+        return f"<Clients {self.open} connections from {len(self._by_host)} addresses>"
+
+    def enter(self, client: Client) -> errors.ExchangeError | None:
+        """Count *client* in; the error is for one too many."""
+        count = self._by_host.get(client.host, 0) + 1
+        self._by_host[client.host] = count
+        self.open += 1
+        if self.open > self._limits.clients:
+            return errors.Overloaded("too many clients are connected")
+        if count > self._limits.per_client:
+            return errors.Overloaded("this client has too many connections open")
+        return None
+
+    def leave(self, client: Client) -> None:
+        """Count *client* out."""
+        self.open -= 1
+        count = self._by_host[client.host] - 1
+        if count:
+            self._by_host[client.host] = count
+        else:
+            del self._by_host[client.host]

@@ -1,0 +1,91 @@
+"""One request and its answer: what a responder is given, and what it says it with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from proxyapp import stream
+from proxyapp.net.transport import Transport
+from proxyapp.rules.logformat import Record
+from proxyapp.wire.framing import Framing
+from proxyapp.wire.headers import NO_FIELDS, Fields
+from proxyapp.wire.messages import OutgoingResponse, RequestHead
+from proxyapp.wire.target import Target
+
+
+class Client(NamedTuple):
+    """Who asks: the address of the connection's other end, and its port."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request whose head has arrived; its *body* may still be on its way."""
+
+    head: RequestHead
+    target: Target
+    client: Client
+    framing: Framing
+    body: stream.Body
+
+
+class TakenOver(NamedTuple):
+    """A connection that no longer speaks HTTP, and the bytes that were already read from it."""
+
+    transport: Transport
+    early: bytes
+
+
+class Reply(Protocol):
+    """Carries one answer back to the client, and the record of it to the log.
+
+    A reply knows what the client can read: it adds Transfer-Encoding and Connection to the head it
+    is given, and sends no body for HEAD. To our own answers it adds Content-Length and Date too. An
+    ExchangeError raised by the responder before the head has left becomes an error page.
+    """
+
+    record: Record
+
+    @property
+    def local_port(self) -> int:
+        """Return the port of ours that the client is connected to; 0 for a Unix socket."""
+
+    @property
+    def has_begun(self) -> bool:
+        """Has the final response head been given?"""
+
+    def interim(self, head: OutgoingResponse) -> None:
+        """Send a 1xx response at once, where the client can read one (RFC 9110 section 15.2)."""
+
+    def answer(self, head: OutgoingResponse, body: bytes) -> None:
+        """Send a whole response in one go."""
+
+    async def answer_file(self, head: OutgoingResponse, file: int, offset: int, size: int) -> None:
+        """Send *size* bytes of the descriptor *file* from *offset* as the body.
+
+        The caller closes *file* afterwards. Raises ClientGone; a file that turns out shorter ends
+        the connection.
+        """
+
+    def begin(self, head: OutgoingResponse, body: Framing) -> stream.Sink:
+        """Begin a streamed response; return where its body goes.
+
+        *body* says what is known: LENGTH (and *head* has Content-Length), NONE (there is none at
+        all, as for 304), or CHUNKED and CLOSE, which both mean that the length is unknown.
+        """
+
+    def take_over(self, head: OutgoingResponse | None, receiver: stream.Receiver) -> TakenOver:
+        """Send *head* and stop speaking HTTP: what arrives from now on goes to *receiver*."""
+
+
+class Responder(Protocol):
+    """Answers requests of one kind."""
+
+    async def respond(self, request: Request, reply: Reply) -> None:
+        """Answer *request* through *reply*, or raise an ExchangeError."""
+
+
+__all__ = ["NO_FIELDS", "Client", "Fields", "Reply", "Request", "Responder", "TakenOver"]

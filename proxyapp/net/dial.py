@@ -1,0 +1,217 @@
+"""An origin to a connected transport: resolve, judge each address, race them, shake hands.
+
+The addresses that are judged are the very ones that are dialled, so a name that resolves
+differently a second later (DNS rebinding) changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import chain, zip_longest
+from typing import NamedTuple, TypeVar
+
+from twisted.internet import error as net_error
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.interfaces import (
+    IConnector,
+    IDelayedCall,
+    IProtocol,
+    IReactorTCP,
+    IReactorTime,
+    ITransport,
+)
+from twisted.internet.protocol import ClientFactory, Protocol
+from twisted.python.failure import Failure
+
+from proxyapp import errors
+from proxyapp.net.resolver import Resolver
+from proxyapp.net.tls import TlsClient, adopt
+from proxyapp.wire.target import Origin
+
+_T = TypeVar("_T")
+
+# RFC 8305 section 5: how long an attempt has before the next address is tried beside it (s).
+ATTEMPT_DELAY = 0.25
+# A name with a hundred addresses is no reason to knock at a hundred doors.
+MAX_ADDRESSES = 8
+
+
+class IReactor(IReactorTCP, IReactorTime):
+    """What dialling needs of the reactor."""
+
+
+class Dialled(NamedTuple):
+    """What a connection turned out to be: address:port, and "", "full" or "resumed" for TLS."""
+
+    address: str
+    tls: str
+
+
+# Returns nothing, or raises the Refused that says why the address may not be dialled for the host.
+Judge = Callable[[str, str, int], None]
+
+
+class Dialler:
+    """Connects to origins. *connect_timeout* in seconds holds for names, TCP and TLS alike."""
+
+    def __init__(
+        self,
+        reactor: IReactor,
+        resolver: Resolver,
+        judge: Judge,
+        tls: TlsClient,
+        connect_timeout: float,
+    ) -> None:
+        self._reactor = reactor
+        self._resolver = resolver
+        self._judge = judge
+        self._tls = tls
+        self._connect_timeout = connect_timeout
+
+    async def dial(self, origin: Origin, protocol: IProtocol) -> Dialled:
+        """Connect *protocol* to *origin*, over TLS if its scheme is https.
+
+        Raises Refused, NameUnknown, NameTimeout, Overloaded and the errors of connecting.
+        """
+        addresses = await self._addresses(origin)
+        race = _Race(self._reactor, addresses, origin.port)
+        transport = await _within(race.run(), self._connect_timeout, self._reactor)
+        address = f"{race.winner}:{origin.port}"
+        if origin.scheme != "https":
+            adopt(transport, protocol)
+            return Dialled(address, "")
+        secured = self._tls.secure(transport, origin, protocol)
+        return Dialled(address, await _within(secured, self._connect_timeout, self._reactor))
+
+    async def _addresses(self, origin: Origin) -> list[str]:
+        resolving = Deferred.fromCoroutine(self._resolver.resolve(origin.host))
+        resolving.addTimeout(self._connect_timeout, self._reactor)
+        try:
+            found = await resolving
+        except DeferredTimeout:
+            raise errors.NameTimeout("no name server answered in time") from None
+        allowed = []
+        refusal: errors.Refused | None = None
+        for address in interleaved(found)[:MAX_ADDRESSES]:
+            try:
+                self._judge(origin.host, address, origin.port)
+            except errors.Refused as refused:
+                refusal = refusal or refused
+            else:
+                allowed.append(address)
+        if refusal is not None and not allowed:
+            raise refusal
+        return allowed
+
+
+def interleaved(addresses: tuple[str, ...]) -> list[str]:
+    """Alternate the address families, the first one's first (RFC 8305 section 4)."""
+    first = [address for address in addresses if (":" in address) == (":" in addresses[0])]
+    second = [address for address in addresses if address not in first]
+    pairs = chain.from_iterable(zip_longest(first, second))
+    return [address for address in pairs if address is not None]
+
+
+async def _within(work: Deferred[_T], seconds: float, clock: IReactorTime) -> _T:
+    work.addTimeout(seconds, clock)
+    try:
+        return await work
+    except DeferredTimeout:
+        raise errors.ConnectTimeout("the origin did not answer in time") from None
+
+
+class _Attempt(Protocol):
+    """Holds a fresh connection until it is known who won."""
+
+    def __init__(self, race: _Race, address: str) -> None:
+        self._race = race
+        self._address = address
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self._race.won(self._address, self.transport)
+
+
+class _Door(ClientFactory):
+    """One address being tried."""
+
+    noisy = False
+
+    def __init__(self, race: _Race, address: str) -> None:
+        self._race = race
+        self._address = address
+
+    def buildProtocol(self, addr: object) -> _Attempt | None:
+        return None if self._race.is_over else _Attempt(self._race, self._address)
+
+    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
+        self._race.failed(self._address, connector, reason)
+
+
+class _Race:
+    """Happy eyeballs over addresses that may all be dialled (RFC 8305 section 5)."""
+
+    def __init__(self, reactor: IReactor, addresses: list[str], port: int) -> None:
+        self._reactor = reactor
+        self._waiting = list(reversed(addresses))
+        self._port = port
+        self._running: list[IConnector] = []
+        self._next: IDelayedCall | None = None
+        self._failure: errors.ExchangeError | None = None
+        self._done: Deferred[ITransport] = Deferred(lambda _: self._stop())
+        self.is_over = False
+        self.winner = ""
+
+    def run(self) -> Deferred[ITransport]:
+        """Start; fires with the first connection, or fails with what the first failure was."""
+        self._try_next()
+        return self._done
+
+    def _try_next(self) -> None:
+        self._next = None
+        address = self._waiting.pop()
+        if self._waiting:
+            self._next = self._reactor.callLater(ATTEMPT_DELAY, self._try_next)
+        door = _Door(self, address)
+        self._running.append(self._reactor.connectTCP(address, self._port, door, timeout=None))
+
+    def won(self, address: str, transport: ITransport) -> None:
+        self.winner = address
+        self._stop(transport)
+        self._done.callback(transport)
+
+    def failed(self, address: str, connector: IConnector, reason: Failure) -> None:
+        if self.is_over:
+            return
+        self._failure = self._failure or _fault(address, self._port, reason)
+        if connector in self._running:
+            self._running.remove(connector)
+        if self._waiting:
+            if self._next is not None:
+                self._next.cancel()
+            self._try_next()
+        elif not self._running:
+            self._stop()
+            self._done.errback(self._failure)
+
+    def _stop(self, winner: ITransport | None = None) -> None:
+        self.is_over = True
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+        for connector in self._running:
+            if getattr(connector, "transport", None) is not winner:
+                connector.stopConnecting()
+        self._running.clear()
+
+
+def _fault(address: str, port: int, reason: Failure) -> errors.ExchangeError:
+    where = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    if reason.check(net_error.ConnectionRefusedError):
+        return errors.ConnectRefused(f"{where} refused the connection")
+    if reason.check(net_error.TimeoutError, net_error.TCPTimedOutError):
+        return errors.ConnectTimeout(f"{where} did not answer")
+    if reason.check(net_error.ConnectBindError):
+        return errors.Overloaded("no socket is free for another connection")
+    return errors.OriginUnreachable(f"there is no way to {where}")

@@ -1,0 +1,117 @@
+"""The appliance's reactor: Twisted's epoll reactor with our transports and without log contexts."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import sys
+import time
+from typing import Any
+
+from twisted.internet import epollreactor, tcp
+from twisted.internet import main as twisted_main
+from twisted.internet.interfaces import (
+    IConnector,
+    IListeningPort,
+    IProtocolFactory,
+    IReactorCore,
+    IReactorTCP,
+    IReactorThreads,
+    IReactorTime,
+)
+from twisted.internet.protocol import ClientFactory
+
+from proxyapp.net import compat
+from proxyapp.net.transport import ImmediateClient, ImmediateServer
+
+compat.require(
+    epollreactor.EPollReactor,
+    ("_poller", "_selectables", "_doReadOrWrite", "_disconnectSelectable"),
+)
+compat.require(tcp.Connector, ("_makeTransport",))
+compat.require(tcp.Port, ("_fromListeningDescriptor", "_realPortNumber"))
+
+
+class IApplianceReactor(IReactorCore, IReactorTCP, IReactorTime, IReactorThreads):
+    """What the product needs of the reactor; Twisted's own satisfies it as well."""
+
+
+# Twisted's default of 50 drops connections when a page opens them by the dozen.
+BACKLOG = 1024
+
+
+class ImmediatePort(tcp.Port):
+    """A listening socket whose connections are immediate transports."""
+
+    transport = ImmediateServer
+
+
+class ImmediateConnector(tcp.Connector):
+    """A connection attempt that makes an immediate transport."""
+
+    def _makeTransport(self) -> ImmediateClient:
+        return ImmediateClient(self.host, self.port, self.bindAddress, self, self.reactor)
+
+
+class ApplianceReactor(epollreactor.EPollReactor):
+    """EPollReactor, 8 us cheaper an event, on a clock that never jumps (Twisted issue #2424)."""
+
+    seconds = staticmethod(time.monotonic)
+
+    def doPoll(self, timeout: float | None) -> None:
+        """Wait for events and carry them out, without a log context for each."""
+        try:
+            events = self._poller.poll(-1 if timeout is None else timeout, len(self._selectables))
+        except OSError as error:
+            if error.errno == errno.EINTR:
+                return
+            raise
+        selectables = self._selectables
+        for descriptor, event in events:
+            selectable = selectables.get(descriptor)
+            if selectable is not None:
+                self._doReadOrWrite(selectable, descriptor, event)
+
+    doIteration = doPoll
+
+    def listenTCP(
+        self, port: Any, factory: IProtocolFactory, backlog: int = 50, interface: str = ""
+    ) -> IListeningPort:
+        """See IReactorTCP; the backlog is at least BACKLOG."""
+        listening = ImmediatePort(port, factory, max(backlog, BACKLOG), interface, self)
+        listening.startListening()
+        return listening
+
+    def adoptStreamPort(
+        self, fileDescriptor: int, addressFamily: int, factory: IProtocolFactory
+    ) -> IListeningPort:
+        """See IReactorSocket."""
+        if addressFamily not in (socket.AF_INET, socket.AF_INET6):
+            return super().adoptStreamPort(fileDescriptor, addressFamily, factory)
+        listening = ImmediatePort._fromListeningDescriptor(
+            self, fileDescriptor, addressFamily, factory
+        )
+        listening.startListening()
+        return listening
+
+    def connectTCP(
+        self,
+        host: str,
+        port: int,
+        factory: ClientFactory[Any],
+        timeout: float = 30.0,
+        bindAddress: Any = None,
+    ) -> IConnector:
+        """See IReactorTCP."""
+        connector = ImmediateConnector(host, port, factory, timeout, bindAddress, self)
+        connector.connect()
+        return connector
+
+
+def install() -> None:
+    """Make an ApplianceReactor the process's reactor, unless there is one already."""
+    if "twisted.internet.reactor" not in sys.modules:
+        twisted_main.installReactor(ApplianceReactor())
+
+
+__all__ = ["ApplianceReactor", "install"]

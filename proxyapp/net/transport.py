@@ -1,0 +1,190 @@
+"""TCP transports that send at once, and let the kernel move what this process need not see.
+
+`ImmediateTransport` differs from Twisted's own in that `write` tries send(2) at once where Twisted
+would wait for the next turn of the loop, and in its two places for somebody else: a *job* that
+feeds the socket (`net.sendfile`, `net.splice`), and a splice that takes its input.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from twisted.internet import main, tcp
+from twisted.internet.interfaces import IAddress, ITCPTransport
+
+from proxyapp.net import compat
+
+if TYPE_CHECKING:
+    _Base = tcp.Connection
+else:
+    _Base = object
+
+compat.require(
+    tcp.Connection,
+    ("_tempDataBuffer", "_tempDataLen", "dataBuffer", "offset", "_writeDisconnected", "TLS"),
+)
+
+
+class Transport(Protocol):
+    """A connection of ours as its users see it: plain TCP or under TLS, on any reactor."""
+
+    @property
+    def connected(self) -> int:
+        """Is it there?"""
+
+    def write(self, data: bytes) -> None:
+        """See ITransport."""
+
+    def loseConnection(self) -> None:
+        """See ITransport."""
+
+    def abortConnection(self) -> None:
+        """See ITCPTransport."""
+
+    def getHost(self) -> IAddress:
+        """See ITransport."""
+
+    def getPeer(self) -> IAddress:
+        """See ITransport."""
+
+    def registerProducer(self, producer: object, streaming: bool) -> None:
+        """See IConsumer."""
+
+    def unregisterProducer(self) -> None:
+        """See IConsumer."""
+
+    def pauseProducing(self) -> None:
+        """See IPushProducer."""
+
+    def resumeProducing(self) -> None:
+        """See IPushProducer."""
+
+
+class Job(Protocol):
+    """What feeds a transport's socket directly while its own buffers are empty."""
+
+    def drain(self) -> Exception | None:
+        """The socket takes bytes: give it some. Returns the reason if the connection is lost."""
+
+
+class InputSplice(Protocol):
+    """What takes a transport's input past its protocol."""
+
+    def fill(self) -> Exception | None:
+        """There is input: take some. Returns the reason if the connection is lost or ended."""
+
+
+class ImmediateTransport(_Base):
+    """A TCP connection of the appliance's reactor.
+
+    While a job feeds the socket, nobody else may write.
+    """
+
+    job: Job | None = None
+    input_splice: InputSplice | None = None
+
+    def write(self, data: bytes) -> None:
+        """Send *data*: at once as far as the socket takes it, the rest when it takes more."""
+        if (
+            self._tempDataLen
+            or self.dataBuffer
+            or self.TLS
+            or not self.connected
+            or self._writeDisconnected
+        ):
+            super().write(data)
+            return
+        try:
+            sent = self.socket.send(data)
+        except OSError:
+            # Full, or broken: the ordinary path waits for the first and reports the second.
+            sent = 0
+        if sent < len(data):
+            super().write(data[sent:] if sent else data)
+
+    @property
+    def unsent(self) -> int:
+        """Bytes written that the socket hasn't taken yet."""
+        return len(self.dataBuffer) - self.offset + self._tempDataLen
+
+    def doRead(self) -> Exception | None:  # type: ignore[override]  # abortConnection's stand-in
+        """Read once: to the protocol, or past it while a splice takes the input."""
+        if self.input_splice is not None:
+            return self.input_splice.fill()
+        try:
+            data = self.socket.recv(self.bufferSize)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return main.CONNECTION_LOST
+        if not data:
+            return main.CONNECTION_DONE
+        self.protocol.dataReceived(data)
+        return None
+
+    def doWrite(self) -> Exception | None:  # type: ignore[override]  # abortConnection's stand-in
+        """Empty the buffers first, then let the job go on."""
+        if self.job is None:
+            return self._write_buffers()
+        if self.unsent:
+            result = self._write_buffers()
+            if result is not None or self.unsent or self.job is None:
+                return result
+        return self.job.drain()
+
+    def _write_buffers(self) -> Exception | None:
+        result: Exception | None = super().doWrite()
+        return result
+
+    def start_job(self, job: Job) -> None:
+        """Let *job* feed the socket, now or when the buffers are empty."""
+        if self.job is not None:
+            raise RuntimeError("this transport has a job already")
+        self.job = job
+        if self.unsent:
+            self.startWriting()
+        elif job.drain() is not None:
+            self.abortConnection()
+
+    def end_job(self) -> None:
+        """The job has no more bytes."""
+        self.job = None
+        if not self.unsent:
+            self.stopWriting()
+
+
+class ImmediateServer(ImmediateTransport, tcp.Server):
+    """The accepted end of a connection."""
+
+
+class ImmediateClient(ImmediateTransport, tcp.Client):
+    """The dialled end of a connection."""
+
+
+def unsent(transport: Transport) -> int:
+    """Return how many bytes wait in this process to be sent, under TLS in the layer below it."""
+    carrier = transport if isinstance(transport, ImmediateTransport) else _below(transport)
+    return carrier.unsent if isinstance(carrier, ImmediateTransport) else 0
+
+
+def _below(transport: Transport) -> object:
+    return getattr(transport, "transport", None)
+
+
+def half_close(transport: Transport) -> bool:
+    """Send what is unsent, then say that no more will come; False if that had to be a full close.
+
+    TLS knows no half-close that peers understand.
+    """
+    if isinstance(transport, tcp.Connection) and not transport.TLS:
+        transport.loseWriteConnection()
+        return True
+    transport.loseConnection()
+    return False
+
+
+def set_options(transport: Transport) -> None:
+    """Set what each TCP connection of ours gets: no waiting for acknowledgements, keep-alive."""
+    if ITCPTransport.providedBy(transport):
+        transport.setTcpNoDelay(True)
+        transport.setTcpKeepAlive(True)

@@ -1,0 +1,28 @@
+"""May this address be dialled? Asked for every attempt, about the very address it goes to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from proxyapp import errors
+from proxyapp.rules.access import Access
+
+
+class Destinations:
+    """The judge that dialling asks. *proxy_ports* are those that our own proxy listens on."""
+
+    def __init__(
+        self, access: Access, is_own: Callable[[str], bool], proxy_ports: Sequence[int]
+    ) -> None:
+        self._access = access
+        self._is_own = is_own
+        self._proxy_ports = proxy_ports
+
+    def __call__(self, host: str, address: str, port: int) -> None:
+        """Raise LoopDetected or DestinationDenied where *address* may not be dialled for *host*."""
+        own = self._is_own(address)
+        if own and port in self._proxy_ports:
+            raise errors.LoopDetected("this address is the proxy itself")
+        decision = self._access.destination(host, address, frozenset((address,) if own else ()))
+        if not decision.allowed:
+            raise errors.DestinationDenied(decision.reason)

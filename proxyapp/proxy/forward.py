@@ -1,0 +1,178 @@
+"""Answers absolute-form requests: passes them to the origin, and the answer back."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+from twisted.internet.defer import Deferred
+
+from proxyapp import errors
+from proxyapp.exchange import Reply, Request
+from proxyapp.net.timers import Sweep
+from proxyapp.proxy.pool import HTTPConnectionPool
+from proxyapp.proxy.relay import Relay
+from proxyapp.proxy.tunnel import TunnelLimits
+from proxyapp.proxy.upgrade import TlsUpgrade
+from proxyapp.proxy.upstream import RequestSink, Upstream
+from proxyapp.rules import hops
+from proxyapp.rules.hops import Hop
+from proxyapp.wire import writer
+from proxyapp.wire.framing import Kind
+from proxyapp.wire.messages import OutgoingRequest, OutgoingResponse, ResponseHead
+from proxyapp.wire.target import Origin
+
+# RFC 9110 section 9.2.2: doing these twice is as doing them once.
+_IDEMPOTENT = frozenset(b"GET HEAD OPTIONS TRACE PUT DELETE".split())
+_ALLOW = (b"Allow", b"CONNECT, DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, TRACE")
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A request that an origin is answering: by which connection, what, and the upload's end."""
+
+    upstream: Upstream
+    response: ResponseHead
+    upload: Deferred[None] | None
+
+
+class ForwardProxyResource:
+    """Forwards requests through the pool. *retries* is how often a lost one is sent again."""
+
+    def __init__(
+        self,
+        pool: HTTPConnectionPool,
+        upgrade: TlsUpgrade,
+        hop: Hop,
+        retries: int,
+        sweep: Sweep,
+        tunnels: TunnelLimits,
+    ) -> None:
+        self._pool = pool
+        self._upgrade = upgrade
+        self._hop = hop
+        self._retries = retries
+        self._sweep = sweep
+        self._tunnels = tunnels
+
+    async def respond(self, request: Request, reply: Reply) -> None:
+        """See Responder."""
+        head = request.head
+        # Is it for this hop, or has it been here?
+        hops.check_loop(head.fields, self._hop.pseudonym)
+        if b"max-forwards" in head.fields and hops.answers_here(head):
+            _answer_here(request, reply)
+            return
+        # Which origin, and what does it get to read?
+        origin = self._upgrade.origin_for(request)
+        if origin is not request.target.origin:
+            reply.record.url = b"https://" + authority(origin) + request.target.path
+        fields = hops.request_fields(
+            head, authority(origin), request.client.host, request.framing, self._hop
+        )
+        asking = writer.request_head(OutgoingRequest(head.method, request.target.path, fields))
+        # Ask, and pass the answer on.
+        asked = await self._ask(request, origin, asking, reply)
+        try:
+            if asked.response.status == 101:
+                await self._switch(asked, reply)
+            else:
+                await self._pass_on(asked, reply)
+        finally:
+            if asked.upload is not None:
+                asked.upload.cancel()
+            self._pool.release(asked.upstream)
+
+    async def _ask(self, request: Request, origin: Origin, asking: bytes, reply: Reply) -> _Asked:
+        """Send the request; again, if it may be, when a used connection died under it."""
+        attempts = self._retries if _is_repeatable(request) else 0
+        while True:
+            upstream = await self._pool.getConnection(origin)
+            _note(upstream, reply)
+            try:
+                return await self._ask_once(request, upstream, asking, reply)
+            except errors.ConnectionEnded:
+                self._pool.release(upstream)
+                if attempts <= 0 or not upstream.is_untouched:
+                    raise
+                attempts -= 1
+            except BaseException:
+                self._pool.release(upstream)
+                raise
+
+    async def _ask_once(
+        self, request: Request, upstream: Upstream, asking: bytes, reply: Reply
+    ) -> _Asked:
+        has_body = request.framing.kind is not Kind.NONE
+        upstream.send_head(asking, request.head.method, has_body)
+        answer = upstream.response_head(lambda head: reply.interim(self._outgoing(head)))
+        upload = self._upload(request, upstream) if has_body else None
+        try:
+            return _Asked(upstream, await answer, upload)
+        except BaseException:
+            if upload is not None:
+                upload.cancel()
+            raise
+
+    def _upload(self, request: Request, upstream: Upstream) -> Deferred[None]:
+        """Send the request's body while the answer is awaited; its failure ends the exchange."""
+        sink = RequestSink(upstream, request.framing, upstream.silence_timeout)
+        upload = Deferred.fromCoroutine(request.body.deliver(sink))
+        upload.addErrback(lambda failure: _upload_failed(failure.value, upstream))
+        return upload
+
+    async def _pass_on(self, asked: _Asked, reply: Reply) -> None:
+        upstream = asked.upstream
+        body = upstream.body
+        assert body is not None
+        sink = reply.begin(self._outgoing(asked.response), upstream.framing)
+        await body.deliver(sink)
+        if asked.upload is not None and upstream.persists:
+            # An early answer: an origin that keeps the connection reads the rest of the request.
+            await asked.upload
+
+    async def _switch(self, asked: _Asked, reply: Reply) -> None:
+        """Pass a 101 on, and become a tunnel (RFC 9110 section 7.8)."""
+        head = asked.response
+        relay = Relay(self._sweep, self._tunnels.idle_timeout, self._tunnels.close_timeout)
+        early = asked.upstream.take_over(relay.origin)
+        switching = OutgoingResponse(101, head.reason, hops.switching_fields(head))
+        taken = reply.take_over(switching, relay.client)
+        relay.join(taken.transport, taken.early, asked.upstream.transport, early)
+        await relay.done
+        reply.record.sent, reply.record.received = relay.down.moved, relay.up.moved
+
+    def _outgoing(self, head: ResponseHead) -> OutgoingResponse:
+        fields = hops.response_fields(head, self._hop.pseudonym)
+        return OutgoingResponse(head.status, head.reason, fields)
+
+
+@functools.lru_cache(maxsize=4096)
+def authority(origin: Origin) -> bytes:
+    """Return what stands in Host for *origin*."""
+    return origin.authority
+
+
+def _note(upstream: Upstream, reply: Reply) -> None:
+    record = reply.record
+    record.upstream = upstream.dialled.address
+    record.reuse = "reused" if upstream.served else "new"
+    record.tls = ("warm" if upstream.served else upstream.dialled.tls) if upstream.is_tls else ""
+
+
+def _is_repeatable(request: Request) -> bool:
+    return request.head.method in _IDEMPOTENT and request.framing.kind is Kind.NONE
+
+
+def _upload_failed(error: BaseException, upstream: Upstream) -> None:
+    if isinstance(error, errors.ExchangeError):
+        upstream.fail(error)
+
+
+def _answer_here(request: Request, reply: Reply) -> None:
+    """Answer TRACE or OPTIONS that may go no further (RFC 9110 section 7.6.2)."""
+    if request.head.method == b"TRACE":
+        head = OutgoingResponse(200, b"OK", [(b"Content-Type", b"message/http")])
+        reply.answer(head, hops.traced(request.head))
+    else:
+        reply.answer(OutgoingResponse(204, b"No Content", [_ALLOW]), b"")

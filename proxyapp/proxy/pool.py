@@ -1,0 +1,246 @@
+"""Which upstream connection carries which request.
+
+A connection is in exactly one of three states, and the pool counts rather than scans:
+
+- *taken*: handed out by `getConnection`, from the moment of the assignment until `release`;
+- *idle*: kept for the next request to the same origin, the most recently used one first (LIFO);
+- gone: closed by us or by the origin; the pool hears of it from the connection (`lost`).
+
+A request that finds its origin, or the whole pool, at its limit waits in line. It is given a
+connection that is released, or leave to dial when one closes. The names are those of
+`twisted.web.client.HTTPConnectionPool` where the meaning is the same.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from twisted.internet.defer import Deferred
+
+from proxyapp import errors
+from proxyapp.net.dial import Dialler
+from proxyapp.net.timers import NEVER, Sweep
+from proxyapp.proxy.upstream import Upstream
+from proxyapp.wire.target import Origin
+
+# Makes an unconnected upstream to the origin, kept by the pool.
+MakeUpstream = Callable[["HTTPConnectionPool", Origin], Upstream]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """The sizes of the pool; *queue_timeout* in seconds."""
+
+    max_idle_per_host: int
+    max_per_host: int
+    max_total: int
+    queue_timeout: float
+
+
+@dataclass(slots=True)
+class PoolCounters:
+    """What the pool has done since it began."""
+
+    dialled: int = 0
+    reused: int = 0
+    handshakes: int = 0
+    resumed: int = 0
+    queued: int = 0
+
+
+@dataclass(slots=True)
+class _Host:
+    """The connections to one origin; gone from the pool when it is empty."""
+
+    idle: list[Upstream] = field(default_factory=list)
+    open: int = 0
+    waiting: deque[_Waiter] = field(default_factory=deque)
+
+
+class _Waiter:
+    """A request in line: fired with a connection, or with None for leave to dial."""
+
+    __slots__ = ("deadline", "origin", "slot", "turn")
+
+    def __init__(self, origin: Origin) -> None:
+        self.origin = origin
+        self.turn: Deferred[Upstream | None] = Deferred()
+        self.deadline = NEVER
+        self.slot = 0
+
+    @property
+    def is_waiting(self) -> bool:
+        """Is it still there to be served?"""
+        return not self.turn.called
+
+    def expire(self) -> None:
+        """See Watched."""
+        if self.is_waiting:
+            self.turn.errback(
+                errors.Overloaded("all connections to the origin were in use for too long")
+            )
+
+
+class HTTPConnectionPool:
+    """Persistent connections to origins, shared by all clients."""
+
+    def __init__(
+        self, dialler: Dialler, sweep: Sweep, limits: PoolLimits, make_upstream: MakeUpstream
+    ) -> None:
+        self.maxPersistentPerHost = limits.max_idle_per_host
+        self.counters = PoolCounters()
+        self._dialler = dialler
+        self._sweep = sweep
+        self._limits = limits
+        self._make_upstream = make_upstream
+        self._hosts: dict[Origin, _Host] = {}
+        self._idle: OrderedDict[Upstream, None] = OrderedDict()  # the longest idle first
+        self._line: deque[_Waiter] = deque()  # those that max_total holds up
+        self._open = 0
+        self._is_closing = False
+
+    def __repr__(self) -> str:
+        return f"<HTTPConnectionPool {self._open} open, {len(self._idle)} idle>"
+
+    async def getConnection(self, origin: Origin) -> Upstream:
+        """Return a connection to *origin* that is the caller's until `release`.
+
+        Raises Overloaded after queue_timeout in line, and what dialling raises.
+        """
+        upstream = self._take_idle(origin)
+        if upstream is None:
+            upstream = await self._admit(origin)
+        if upstream is not None:
+            self.counters.reused += 1
+            return upstream
+        return await self._dial(origin)
+
+    def release(self, upstream: Upstream) -> None:
+        """Take *upstream* back after an exchange: keep it if it can serve another, else close it."""
+        if not upstream.is_reusable or self._is_closing:
+            upstream.abort()
+            return
+        upstream.end_exchange()
+        host = self._hosts[upstream.origin]
+        if waiter := _next_waiting(host.waiting):
+            waiter.turn.callback(upstream)
+            return
+        if self._line:
+            upstream.close()  # its place is worth more to a request for another origin
+            return
+        host.idle.append(upstream)
+        self._idle[upstream] = None
+        if len(host.idle) > self.maxPersistentPerHost:
+            self._close_idle(host.idle[0])
+
+    def lost(self, upstream: Upstream) -> None:
+        """See Keeper: *upstream* is gone; whoever waits for room gets it."""
+        self._forget_idle(upstream)
+        self._leave(upstream.origin)
+
+    def closeCachedConnections(self) -> None:
+        """Close every idle connection, and those in use as soon as they are released."""
+        self._is_closing = True
+        for upstream in list(self._idle):
+            self._close_idle(upstream)
+
+    # Taking and dialling.
+
+    def _take_idle(self, origin: Origin) -> Upstream | None:
+        host = self._hosts.get(origin)
+        if host is None or not host.idle:
+            return None
+        upstream = host.idle.pop()
+        del self._idle[upstream]
+        return upstream
+
+    async def _dial(self, origin: Origin) -> Upstream:
+        upstream = self._make_upstream(self, origin)
+        try:
+            upstream.dialled = await self._dialler.dial(origin, upstream)
+        except BaseException:
+            # Cancelled or failed: before the connection was made it can't report its own loss.
+            if upstream.transport is None:
+                self._leave(origin)
+            raise
+        self.counters.dialled += 1
+        self.counters.handshakes += upstream.dialled.tls == "full"
+        self.counters.resumed += upstream.dialled.tls == "resumed"
+        return upstream
+
+    # Counting, and the line.
+
+    async def _admit(self, origin: Origin) -> Upstream | None:
+        """Count a connection to be dialled (None), or wait in line, maybe for a released one."""
+        host = self._hosts.setdefault(origin, _Host())
+        if host.open < self._limits.max_per_host and self._has_room():
+            self._enter(host)
+            return None
+        waiter = _Waiter(origin)
+        line = host.waiting if host.open >= self._limits.max_per_host else self._line
+        line.append(waiter)
+        self.counters.queued += 1
+        self._sweep.set(waiter, self._limits.queue_timeout)
+        try:
+            return await waiter.turn
+        finally:
+            self._sweep.drop(waiter)
+            self._forget_empty(origin)
+
+    def _has_room(self) -> bool:
+        if self._open < self._limits.max_total:
+            return True
+        if not self._idle:
+            return False
+        self._close_idle(next(iter(self._idle)))  # its place is free as soon as it is lost
+        return self._open < self._limits.max_total
+
+    def _enter(self, host: _Host) -> None:
+        host.open += 1
+        self._open += 1
+
+    def _leave(self, origin: Origin) -> None:
+        host = self._hosts[origin]
+        host.open -= 1
+        self._open -= 1
+        waiter = _next_waiting(host.waiting) or self._next_in_line()
+        if waiter is not None:
+            self._enter(self._hosts.setdefault(waiter.origin, _Host()))
+            waiter.turn.callback(None)
+        self._forget_empty(origin)
+
+    def _next_in_line(self) -> _Waiter | None:
+        """Return the first of those that max_total held up; those at their host's limit move on."""
+        while waiter := _next_waiting(self._line):
+            host = self._hosts.setdefault(waiter.origin, _Host())
+            if host.open < self._limits.max_per_host:
+                return waiter
+            host.waiting.append(waiter)
+        return None
+
+    def _forget_empty(self, origin: Origin) -> None:
+        host = self._hosts.get(origin)
+        if host is None or host.open:
+            return
+        if not any(waiter.is_waiting for waiter in host.waiting):
+            del self._hosts[origin]
+
+    def _close_idle(self, upstream: Upstream) -> None:
+        self._forget_idle(upstream)
+        upstream.close()
+
+    def _forget_idle(self, upstream: Upstream) -> None:
+        if upstream in self._idle:
+            del self._idle[upstream]
+            self._hosts[upstream.origin].idle.remove(upstream)
+
+
+def _next_waiting(line: deque[_Waiter]) -> _Waiter | None:
+    """Take the first from *line* that hasn't given up."""
+    while line:
+        waiter = line.popleft()
+        if waiter.is_waiting:
+            return waiter
+    return None

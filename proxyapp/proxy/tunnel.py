@@ -1,0 +1,128 @@
+"""CONNECT: a connection to any allowed host and port, and bytes both ways (RFC 9110 9.3.6)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from twisted.internet import protocol
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from proxyapp import errors
+from proxyapp.exchange import Reply, Request
+from proxyapp.net import transport as net_transport
+from proxyapp.net.dial import Dialler
+from proxyapp.net.timers import Sweep
+from proxyapp.proxy.relay import Relay
+from proxyapp.rules.access import Access
+from proxyapp.stream import Receiver
+from proxyapp.wire.framing import Kind
+from proxyapp.wire.messages import OutgoingResponse
+
+# RFC 9110 section 9.3.6: no field that frames a body, and there is nothing else to say.
+_ESTABLISHED = OutgoingResponse(200, b"Connection established", [])
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelLimits:
+    """How many tunnels, and how long one may be silent; times in seconds."""
+
+    max_per_client: int
+    max_total: int
+    idle_timeout: float
+    close_timeout: float
+
+
+@implementer(IHalfCloseableProtocol)
+class ConnectTunnelProtocol(protocol.Protocol):
+    """The origin's end of a tunnel: everything goes to the relay."""
+
+    def __init__(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+
+    def connectionMade(self) -> None:
+        """Bytes of the origin wait until the client has been told that the tunnel stands."""
+        net_transport.set_options(self.transport)
+        self.transport.pauseProducing()
+
+    def dataReceived(self, data: bytes) -> None:
+        """See Receiver."""
+        self._receiver.received(data)
+
+    def readConnectionLost(self) -> None:
+        """See Receiver."""
+        self._receiver.input_ended()
+
+    def writeConnectionLost(self) -> None:
+        """The client's half-close has crossed."""
+
+    def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
+        """See Receiver."""
+        self._receiver.lost(reason.check(ConnectionDone) is not None)
+
+
+class TunnelCounts:
+    """How many tunnels are open, altogether and by client."""
+
+    def __init__(self, limits: TunnelLimits) -> None:
+        self._limits = limits
+        self._by_client: Counter[str] = Counter()
+        self.open = 0
+
+    @contextmanager
+    def one_more(self, client: str) -> Iterator[None]:
+        """Count a tunnel of *client* while it lasts; raises Overloaded past a limit."""
+        if self.open >= self._limits.max_total:
+            raise errors.Overloaded("too many tunnels are open")
+        if self._by_client[client] >= self._limits.max_per_client:
+            raise errors.Overloaded("this client has too many tunnels open")
+        self.open += 1
+        self._by_client[client] += 1
+        try:
+            yield
+        finally:
+            self.open -= 1
+            self._by_client[client] -= 1
+            if not self._by_client[client]:
+                del self._by_client[client]
+
+
+class ConnectTunnel:
+    """Answers CONNECT."""
+
+    def __init__(
+        self, access: Access, dialler: Dialler, sweep: Sweep, limits: TunnelLimits
+    ) -> None:
+        self._access = access
+        self._dialler = dialler
+        self._sweep = sweep
+        self._limits = limits
+        self.counts = TunnelCounts(limits)
+
+    async def respond(self, request: Request, reply: Reply) -> None:
+        """See Responder."""
+        origin = request.target.origin
+        assert origin is not None
+        # May it be?
+        decision = self._access.tunnel_port(origin.port)
+        if not decision.allowed:
+            reply.record.rule = decision.rule
+            raise errors.AccessDenied(decision.reason)
+        if request.framing.kind is not Kind.NONE and not request.body.is_complete:
+            raise errors.BadRequest("CONNECT has no request body")
+        with self.counts.one_more(request.client.host):
+            # Reach the origin, then tell the client, then keep out of the way.
+            relay = Relay(self._sweep, self._limits.idle_timeout, self._limits.close_timeout)
+            end = ConnectTunnelProtocol(relay.origin)
+            dialled = await self._dialler.dial(origin, end)
+            assert end.transport is not None
+            reply.record.upstream = dialled.address
+            taken = reply.take_over(_ESTABLISHED, relay.client)
+            relay.join(taken.transport, taken.early, end.transport, b"")
+            await relay.done
+            reply.record.sent, reply.record.received = relay.down.moved, relay.up.moved

@@ -1,0 +1,214 @@
+"""The answer to one request, on the wire: framing, gathering, counting, and how it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from email.utils import formatdate
+from typing import Protocol
+
+from proxyapp import errors, stream
+from proxyapp.exchange import Request, TakenOver
+from proxyapp.net import sendfile
+from proxyapp.net import transport as net_transport
+from proxyapp.net.timers import Sweep
+from proxyapp.net.transport import Transport
+from proxyapp.rules import hops
+from proxyapp.rules.logformat import Record
+from proxyapp.wire import writer
+from proxyapp.wire.framing import Framing, Kind
+from proxyapp.wire.headers import Fields, RawFields
+from proxyapp.wire.messages import OutgoingResponse
+
+
+class Connection(Protocol):
+    """What a reply needs of the client's connection."""
+
+    transport: Transport
+    sweep: Sweep
+    stall_timeout: float
+
+    def may_persist(self, request: Request | None) -> bool:
+        """Can another request follow this one?"""
+
+    def leave_http(self, receiver: stream.Receiver) -> bytes:
+        """Give what arrives from now on to *receiver*; returns what has arrived already."""
+
+
+class ClientReply:
+    """See exchange.Reply; it is also the sink for the response's body."""
+
+    __slots__ = (
+        "_connection",
+        "_dated",
+        "_frame",
+        "_has_body",
+        "_held",
+        "has_begun",
+        "is_raw",
+        "persists",
+        "record",
+        "request",
+        "stall_timeout",
+        "transport",
+    )
+
+    def __init__(
+        self,
+        connection: Connection,
+        request: Request | None,
+        record: Record,
+        seconds: Callable[[], float],
+    ) -> None:
+        self.record = record
+        self.request = request
+        self.transport = connection.transport
+        self.stall_timeout = connection.stall_timeout
+        self.persists = False
+        self.has_begun = False
+        self.is_raw = True
+        self._connection = connection
+        self._dated = seconds
+        self._frame = False
+        self._has_body = True
+        self._held: list[bytes] | None = None
+
+    def __repr__(self) -> str:
+        return f"<ClientReply {self.record.status}, {self.record.sent} bytes sent>"
+
+    @property
+    def local_port(self) -> int:
+        """See Reply."""
+        return int(getattr(self.transport.getHost(), "port", 0))
+
+    # What a responder says.
+
+    def interim(self, head: OutgoingResponse) -> None:
+        """See Reply."""
+        if self.request is not None and self.request.head.minor > 0 and not self.has_begun:
+            self.transport.write(writer.response_head(head))
+
+    def answer(self, head: OutgoingResponse, body: bytes) -> None:
+        """See Reply."""
+        self._begin_own(head, len(body))
+        if body:
+            self.write(body)
+        self.flush()
+
+    async def answer_file(self, head: OutgoingResponse, file: int, offset: int, size: int) -> None:
+        """See Reply."""
+        self._begin_own(head, size)
+        self.flush()
+        if not self._has_body or not size:
+            return
+        job = sendfile.send_file(self.transport, file, offset, size)
+        watch = stream.Drain(
+            self._connection.sweep,
+            self.stall_timeout,
+            lambda: job.remaining + net_transport.unsent(self.transport),
+            job.done.cancel,
+        )
+        try:
+            await job.done
+        except sendfile.FileShrank:
+            raise errors.InternalError("the file became shorter while it was sent") from None
+        except ConnectionError:
+            raise errors.ClientGone("the client closed the connection") from None
+        finally:
+            watch.stop()
+            job.stop()
+            self.record.sent += size - job.remaining
+
+    def begin(self, head: OutgoingResponse, body: Framing) -> stream.Sink:
+        """See Reply."""
+        self._begin(head, body)
+        return self
+
+    def take_over(self, head: OutgoingResponse | None, receiver: stream.Receiver) -> TakenOver:
+        """See Reply."""
+        self.has_begun = True
+        self.persists = False
+        early = self._connection.leave_http(receiver)
+        if head is not None:
+            self.record.status = head.status
+            self.transport.write(writer.response_head(head))
+        return TakenOver(self.transport, early)
+
+    # Sink.
+
+    def write(self, data: bytes) -> None:
+        """See Sink."""
+        if not self._has_body:
+            return
+        self.record.sent += len(data)
+        framed = writer.chunk(data) if self._frame else data
+        if self._held is not None:
+            self._held.append(framed)
+        else:
+            self.transport.write(framed)
+
+    def flush(self) -> None:
+        """See Sink."""
+        held, self._held = self._held, None
+        if held is not None:
+            self.transport.write(held[0] if len(held) == 1 else b"".join(held))
+
+    def finish(self, trailers: Fields) -> None:
+        """See Sink."""
+        if self._frame:
+            end = writer.last_chunk(hops.trailer_fields(trailers))
+            if self._held is not None:
+                self._held.append(end)
+            else:
+                self.transport.write(end)
+        self.flush()
+
+    def passed(self, count: int) -> None:
+        """See Sink."""
+        self.record.sent += count
+
+    def stalled(self) -> errors.ExchangeError:
+        """See Sink."""
+        return errors.WriteTimeout("the client stopped reading the response")
+
+    # Heads.
+
+    def _begin_own(self, head: OutgoingResponse, size: int) -> None:
+        fields = list(head.fields)
+        if head.status not in (204, 304):
+            fields.append((b"Content-Length", b"%d" % size))
+        fields.append((b"Date", formatdate(self._dated(), usegmt=True).encode("ascii")))
+        self._begin(head._replace(fields=fields), Framing(Kind.LENGTH, size))
+
+    def _begin(self, head: OutgoingResponse, body: Framing) -> None:
+        self.has_begun = True
+        self.record.status = head.status
+        request = self.request
+        self.persists = self._connection.may_persist(request)
+        if (
+            (request is not None and request.head.method == b"HEAD")
+            or body.kind is Kind.NONE
+            or head.status in (204, 304)
+        ):
+            self._has_body = False
+        elif body.kind is not Kind.LENGTH:
+            self._choose_framing(request)
+        self.is_raw = self._has_body and not self._frame
+        fields = head.fields + self._framing_fields()
+        self._held = [writer.response_head(head._replace(fields=fields))]
+
+    def _choose_framing(self, request: Request | None) -> None:
+        # RFC 9112 section 6.1: an HTTP/1.0 client can't read chunks; for it the body ends with
+        # the connection.
+        if request is not None and request.head.minor > 0:
+            self._frame = True
+        else:
+            self.persists = False
+
+    def _framing_fields(self) -> RawFields:
+        fields: RawFields = [(b"Transfer-Encoding", b"chunked")] if self._frame else []
+        minor = self.request.head.minor if self.request is not None else 1
+        if not self.persists:
+            fields.append((b"Connection", b"close"))
+        elif minor == 0:
+            fields.append((b"Connection", b"keep-alive"))
+        return fields

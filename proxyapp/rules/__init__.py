@@ -1,0 +1,1 @@
+"""Decisions: pure functions over values; no I/O, no clock."""

@@ -1,0 +1,173 @@
+"""What changes in a message between two hops (RFC 9110 section 7.6)."""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+from proxyapp import errors
+from proxyapp.wire import headers
+from proxyapp.wire.framing import Framing, Kind
+from proxyapp.wire.headers import Fields, RawFields
+from proxyapp.wire.messages import RequestHead, ResponseHead
+
+# RFC 9110 section 7.6.1, and the two that were never registered. Content-Length goes too: each
+# hop writes the framing it uses. Proxy-Authorization is for us, and reaches no origin.
+_HOP_BY_HOP = frozenset(
+    b"connection keep-alive proxy-connection te transfer-encoding upgrade http2-settings".split()
+)
+_NEVER_TO_ORIGIN = _HOP_BY_HOP | frozenset(
+    b"proxy-authorization content-length host max-forwards".split()
+)
+_NEVER_TO_CLIENT = _HOP_BY_HOP | frozenset((b"proxy-authenticate", b"proxy-authentication-info"))
+# Fields that a `Connection` option can't take away, or a client could strip what we rely on.
+_KEPT = frozenset(b"host via content-length cache-control content-type authorization".split())
+# RFC 9110 section 6.5.1: fields that frame, route or authenticate mean nothing in trailers.
+_NOT_IN_TRAILERS = _HOP_BY_HOP | frozenset(
+    b"content-length host trailer authorization proxy-authorization set-cookie cookie "
+    b"content-encoding content-type content-range max-forwards expect via".split()
+)
+# An upgrade to another HTTP would leave the checks of this one behind.
+_NO_UPGRADE = frozenset((b"h2c", b"h2", b"http/2.0", b"tls/1.0", b"tls/1.2", b"tls/1.3"))
+# TRACE must not show a script what the browser keeps from it (RFC 9110 section 9.3.8).
+_SECRET = frozenset(b"cookie authorization proxy-authorization".split())
+
+
+class Forwarding(enum.Enum):
+    """What becomes of the client's address, by [proxy] forwarded."""
+
+    OFF = "off"
+    X_FORWARDED_FOR = "x-forwarded-for"
+    FORWARDED = "forwarded"
+    TRANSPARENT = "transparent"
+
+
+class Hop(NamedTuple):
+    """What this hop adds and takes away; made once by `hop`."""
+
+    pseudonym: bytes
+    forwarding: Forwarding
+    removed: frozenset[bytes]
+
+
+def hop(pseudonym: bytes, forwarding: Forwarding, tls_upgrade_header: bytes) -> Hop:
+    """Return the hop that calls itself *pseudonym* in Via (empty: no Via).
+
+    *tls_upgrade_header*, in lower case, is a field for us alone; empty if there is none.
+    """
+    removed = set(_NEVER_TO_ORIGIN)
+    if tls_upgrade_header:
+        removed.add(tls_upgrade_header)
+    if forwarding is Forwarding.OFF:
+        removed |= {b"x-forwarded-for", b"forwarded"}
+    return Hop(pseudonym, forwarding, frozenset(removed))
+
+
+def request_fields(
+    head: RequestHead, host: bytes, client: str, body: Framing, at: Hop
+) -> RawFields:
+    """Return the fields that go to the origin: Host first, then the client's own in order."""
+    fields = head.fields
+    removed = _also_named(fields, at.removed)
+    if head.minor == 0 and b"expect" in fields:
+        removed |= {b"expect"}  # RFC 9110 section 10.1.1: not in HTTP/1.0
+    sent: RawFields = [(b"Host", host)]
+    sent += [field for field in fields.raw if field[0].lower() not in removed]
+    if b"upgrade" in fields:
+        sent += _upgrade_fields(fields)
+    if b"max-forwards" in fields:
+        sent.append((b"Max-Forwards", b"%d" % _forwards_left(head)))
+    if body.kind is Kind.LENGTH:
+        sent.append((b"Content-Length", b"%d" % body.length))
+    elif body.kind is Kind.CHUNKED:
+        sent.append((b"Transfer-Encoding", b"chunked"))
+    if at.pseudonym:
+        sent.append((b"Via", b"1.%d %b" % (head.minor, at.pseudonym)))
+    if at.forwarding in (Forwarding.X_FORWARDED_FOR, Forwarding.FORWARDED):
+        sent.append(_forwarding_field(client, host, at.forwarding))
+    return sent
+
+
+def _also_named(fields: Fields, removed: frozenset[bytes]) -> frozenset[bytes]:
+    """Add the fields that Connection names (RFC 9110 section 7.6.1)."""
+    named = fields.get(b"connection")
+    if named is None or named.lower() in (b"keep-alive", b"close"):
+        return removed
+    return removed | (set(headers.split_tokens(named)) - _KEPT)
+
+
+def response_fields(head: ResponseHead, pseudonym: bytes) -> RawFields:
+    """Return the fields of a response that go on to the client, framing not included."""
+    removed = _also_named(head.fields, _NEVER_TO_CLIENT)
+    if head.status == 204:
+        removed |= {b"content-length"}  # RFC 9110 section 8.6
+    sent = [field for field in head.fields.raw if field[0].lower() not in removed]
+    if pseudonym:
+        sent.append((b"Via", b"1.%d %b" % (head.minor, pseudonym)))
+    return sent
+
+
+def trailer_fields(fields: Fields) -> Fields:
+    """Return the trailer fields that may go on."""
+    if not len(fields):
+        return fields
+    return Fields([field for field in fields.raw if field[0].lower() not in _NOT_IN_TRAILERS])
+
+
+def switching_fields(head: ResponseHead) -> RawFields:
+    """Return the fields of a 101, its Upgrade and Connection kept."""
+    kept = [field for field in head.fields.raw if field[0].lower() not in _HOP_BY_HOP]
+    upgrade = head.fields.get(b"upgrade")
+    return [(b"Connection", b"Upgrade"), *([(b"Upgrade", upgrade)] if upgrade else []), *kept]
+
+
+def answers_here(head: RequestHead) -> bool:
+    """Must this hop answer itself, because Max-Forwards is 0 (RFC 9110 section 7.6.2)?"""
+    if head.method not in (b"TRACE", b"OPTIONS") or b"max-forwards" not in head.fields:
+        return False
+    return _forwards(head) == 0
+
+
+def _forwards(head: RequestHead) -> int:
+    value = head.fields.get(b"max-forwards") or b""
+    if not value.isdigit() or len(value) > 10:
+        raise errors.BadRequest("Max-Forwards isn't a number")
+    return int(value)
+
+
+def _forwards_left(head: RequestHead) -> int:
+    forwards = _forwards(head)
+    return forwards - 1 if head.method in (b"TRACE", b"OPTIONS") else forwards
+
+
+def check_loop(fields: Fields, pseudonym: bytes) -> None:
+    """Raise LoopDetected if Via says that we have seen this request (RFC 9110 section 7.6.3)."""
+    via = fields.get(b"via")
+    if via is None or not pseudonym or pseudonym not in via:
+        return
+    for element in headers.split_list(via):
+        if element.split(None, 2)[1:2] == [pseudonym]:
+            raise errors.LoopDetected("this request has been through this proxy already")
+
+
+def traced(head: RequestHead) -> bytes:
+    """Return the body that answers TRACE: the request as it arrived, without its secrets."""
+    lines = [b"%b %b HTTP/1.%d" % (head.method, head.target, head.minor)]
+    lines += [b"%b: %b" % field for field in head.fields.raw if field[0].lower() not in _SECRET]
+    return b"\r\n".join([*lines, b"", b""])
+
+
+def _upgrade_fields(fields: Fields) -> RawFields:
+    """Return the fields that offer the protocols a client may be switched to."""
+    if b"upgrade" not in fields.tokens(b"connection"):
+        return []
+    offers = headers.split_list(fields.get(b"upgrade") or b"")
+    kept = [offer for offer in offers if offer.lower() not in _NO_UPGRADE]
+    return [(b"Connection", b"Upgrade"), (b"Upgrade", b", ".join(kept))] if kept else []
+
+
+def _forwarding_field(client: str, host: bytes, forwarding: Forwarding) -> tuple[bytes, bytes]:
+    if forwarding is Forwarding.X_FORWARDED_FOR:
+        return b"X-Forwarded-For", client.encode("ascii")
+    node = f'"[{client}]"' if ":" in client else client
+    return b"Forwarded", b'for=%b;host="%b";proto=http' % (node.encode("ascii"), host)

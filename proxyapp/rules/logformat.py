@@ -1,0 +1,350 @@
+"""One exchange is one Record, and this decides what its line in the request log says.
+
+Most of a record came from outside, so a client could try to write lines or fields of its own. What
+is written is therefore printable ASCII only: control characters, non-ASCII bytes, double quotes and
+backslashes become `\\xHH`, and so does whatever ends the field in the format at hand. User names
+and passwords in URLs are replaced by `***`.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+
+@dataclass(slots=True)
+class Record:
+    """What is remembered of one exchange; the server fills it in as the exchange goes on.
+
+    Times are seconds, *started* since the epoch. *sent* and *received* are body or tunnel bytes to
+    and from the client. *target* is the URL as asked, *url* the one fetched if that differs.
+    """
+
+    started: float = 0.0
+    duration: float = 0.0
+    client_host: str = ""
+    client_port: int = 0
+    user: str | None = None
+    service: str = "-"
+    method: bytes = b""
+    target: bytes = b""
+    url: bytes = b""
+    minor: int = 1
+    status: int = 0
+    sent: int = 0
+    received: int = 0
+    referer: bytes = b""
+    user_agent: bytes = b""
+    content_type: bytes = b""
+    upstream: str = ""
+    reuse: str = ""
+    tls: str = ""
+    error: str = ""
+    reason: str = ""
+    rule: str = ""
+
+
+FormatLine = Callable[[Record], str]
+Escape = Callable[[bytes], str]
+
+
+def compile_format(text: str) -> FormatLine:
+    """Turn [log] format into the function that writes a record's line, without line end.
+
+    *text* is the name of a format, or a format string with `{name}` placeholders, where `{{` and
+    `}}` are braces. Raises ValueError, with a message for the admin.
+    """
+    return NAMED_FORMATS.get(text) or _compile_string(text)
+
+
+# --- Escaping ---
+
+
+def _escaper(ends: str) -> Escape:
+    """Make the function that writes a value such that no character of *ends* is in it."""
+    safe = set(map(chr, range(0x20, 0x7F))) - set('"\\') - set(ends)
+    unsafe = re.compile(b"[^" + re.escape("".join(sorted(safe))).encode("ascii") + b"]")
+
+    def escape(value: bytes) -> str:
+        if not value:
+            return "-"
+        if unsafe.search(value) is not None:
+            value = unsafe.sub(_as_hex, value)
+        return value.decode("ascii")
+
+    return escape
+
+
+def _as_hex(match: re.Match[bytes]) -> bytes:
+    return b"\\x%02x" % match[0][0]
+
+
+_quoted = _escaper("")
+_word = _escaper(" ")
+
+# User information (RFC 3986 section 3.2.1): after `//`, or at the start for authority-form; in a
+# query, where `&` ends it; and percent-encoded, as in /fetch?url=http%3A%2F%2Fuser%3Apass%40host.
+_USER_INFORMATION = re.compile(rb"(^|//)[^/?#]*@")
+_USER_INFORMATION_IN_QUERY = re.compile(rb"(//)[^/?#&]*@")
+_ENCODED_USER_INFORMATION = re.compile(
+    rb"(?i)((?:/|%2f){2})(?:(?!%2f|%3f|%23|%26)[^/?#&])*(?:%40|@)"
+)
+
+
+def _masked(url: bytes) -> bytes:
+    """Replace user names and passwords in *url*; tokens stand in either place."""
+    if b"@" not in url and b"%40" not in url:
+        return url
+    path, mark, query = url.partition(b"?")
+    path = _USER_INFORMATION.sub(rb"\1***@", path)
+    query = _USER_INFORMATION_IN_QUERY.sub(rb"\1***@", query)
+    return _ENCODED_USER_INFORMATION.sub(rb"\1***@", path + mark + query)
+
+
+def _octets(text: str | None) -> bytes:
+    return text.encode("utf-8", "backslashreplace") if text else b""
+
+
+# --- Times, in the local zone; a busy second is rendered once ---
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+class _Second(NamedTuple):
+    """A second, in the ways it's written; strftime would speak the language of the locale."""
+
+    common: str
+    rfc3339: str
+    offset: str
+
+
+@functools.lru_cache(maxsize=16)
+def _second(second: int) -> _Second:
+    local = datetime.fromtimestamp(second).astimezone()
+    text = local.isoformat()
+    common = f"{local:%d}/{_MONTHS[local.month - 1]}/{local:%Y:%H:%M:%S %z}"
+    return _Second(common, text[:19], text[19:])
+
+
+def _rfc3339(started: float) -> str:
+    second, milliseconds = divmod(round(started * 1000), 1000)
+    text = _second(second)
+    return f"{text.rfc3339}.{milliseconds:03d}{text.offset}"
+
+
+# --- Parts of lines ---
+
+
+def _client(record: Record, escape: Escape) -> str:
+    """Address and port; a Unix socket has neither."""
+    host = escape(_octets(record.client_host))
+    if not record.client_host:
+        return host
+    return f"[{host}]:{record.client_port}" if ":" in host else f"{host}:{record.client_port}"
+
+
+def _request(record: Record, escape: Escape) -> str:
+    """The request line; a head that couldn't be read has none."""
+    if not record.method and not record.target:
+        return "-"
+    target = escape(_masked(record.target))
+    return f"{escape(record.method)} {target} HTTP/1.{record.minor}"
+
+
+def _fetched(record: Record) -> bytes:
+    return _masked(record.url or record.target)
+
+
+# The fields that are text, as json and format strings know them.
+_TEXTS: Mapping[str, Callable[[Record], bytes]] = {
+    "client_host": lambda record: _octets(record.client_host),
+    "user": lambda record: _octets(record.user),
+    "service": lambda record: _octets(record.service),
+    "method": lambda record: record.method,
+    "target": lambda record: _masked(record.target),
+    "url": _fetched,
+    "referer": lambda record: _masked(record.referer),
+    "user_agent": lambda record: record.user_agent,
+    "content_type": lambda record: record.content_type,
+    "upstream": lambda record: _octets(record.upstream),
+    "reuse": lambda record: _octets(record.reuse),
+    "tls": lambda record: _octets(record.tls),
+    "error": lambda record: _octets(record.error),
+    "reason": lambda record: _octets(record.reason),
+    "rule": lambda record: _octets(record.rule),
+}
+
+
+# --- Named formats ---
+
+
+def _common(record: Record) -> str:
+    """Apache's `%h %l %u %t "%r" %>s %b`, with an identity that is never asked for."""
+    host = _word(record.client_host.encode("utf-8", "backslashreplace"))
+    user = "-" if record.user is None else _word(_octets(record.user))
+    return (
+        f"{host} - {user} [{_second(int(record.started)).common}]"
+        f' "{_request(record, _word)}" {record.status or "-"} {record.sent or "-"}'
+    )
+
+
+def _combined(record: Record) -> str:
+    """Apache's common and `"%{Referer}i" "%{User-agent}i"`."""
+    referer = _quoted(_masked(record.referer)) if record.referer else "-"
+    return f'{_common(record)} "{referer}" "{_quoted(record.user_agent)}"'
+
+
+_DENIALS = frozenset(("http_request_denied", "destination_ip_prohibited", "proxy_loop_detected"))
+_CLIENT_GONE = 499
+
+
+def _squid_code(record: Record) -> str:
+    """Squid's result code, as far as it has a word for what happened here."""
+    if record.error in _DENIALS:
+        return "TCP_DENIED"
+    code = {"proxy": "TCP_MISS", "tunnel": "TCP_TUNNEL"}.get(record.service, "NONE_NONE")
+    return f"{code}_ABORTED" if record.status == _CLIENT_GONE else code
+
+
+def _squid(record: Record) -> str:
+    """Squid's native access.log, whose time is that of the end (%ts.%03tu ... %mt)."""
+    peer = _word(_octets(record.upstream.rpartition(":")[0].strip("[]")))
+    content_type = _word(record.content_type.partition(b";")[0].strip())
+    return (
+        f"{record.started + record.duration:.3f} {int(record.duration * 1000):6d}"
+        f" {_word(_octets(record.client_host))} {_squid_code(record)}/{record.status:03d}"
+        f" {record.sent} {_word(record.method or b'NONE')}"
+        f" {_word(_fetched(record) or b'error:invalid-request')} {_word(_octets(record.user))}"
+        f" {'HIER_NONE' if peer == '-' else 'HIER_DIRECT'}/{peer} {content_type}"
+    )
+
+
+def _pool(record: Record) -> str:
+    """Time, client, method, real URL, status, length, seconds, URL as asked."""
+    return (
+        f"{_rfc3339(record.started)} {_client(record, _word)} {_word(record.method)}"
+        f" {_word(_fetched(record))} {record.status or '-'} {record.sent}"
+        f" {record.duration:.6f} {_word(_masked(record.target))}"
+    )
+
+
+_encode_json = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def _json(record: Record) -> str:
+    """One object a line, all fields; bytes that aren't UTF-8 as `\\xHH`, no user as null."""
+    fields: dict[str, str | int | float | None] = {
+        "time": _rfc3339(record.started),
+        "epoch": round(record.started, 3),
+        "duration": round(record.duration, 6),
+        "client_port": record.client_port,
+        "status": record.status,
+        "sent": record.sent,
+        "received": record.received,
+        "version": f"HTTP/1.{record.minor}",
+    }
+    for name, octets in _TEXTS.items():
+        fields[name] = octets(record).decode("utf-8", "backslashreplace")
+    fields["user"] = None if record.user is None else fields["user"]
+    return _encode_json(fields)
+
+
+NAMED_FORMATS: Mapping[str, FormatLine] = {
+    "combined": _combined,
+    "common": _common,
+    "squid": _squid,
+    "pool": _pool,
+    "json": _json,
+}
+
+# --- Format strings ---
+
+
+def _escaped(octets: Callable[[Record], bytes]) -> Callable[[Record, Escape], str]:
+    return lambda record, escape: escape(octets(record))
+
+
+PLACEHOLDERS: Mapping[str, Callable[[Record, Escape], str]] = {
+    **{name: _escaped(octets) for name, octets in _TEXTS.items()},
+    "time": lambda record, escape: _rfc3339(record.started),
+    "time_common": lambda record, escape: _second(int(record.started)).common,
+    "date": lambda record, escape: _rfc3339(record.started)[:10],
+    "clock": lambda record, escape: _rfc3339(record.started)[11:19],
+    "zone": lambda record, escape: _second(int(record.started)).offset,
+    "epoch": lambda record, escape: f"{record.started:.3f}",
+    "duration": lambda record, escape: f"{record.duration:.6f}",
+    "milliseconds": lambda record, escape: str(int(record.duration * 1000)),
+    "client": _client,
+    "client_port": lambda record, escape: str(record.client_port),
+    "request": _request,
+    "version": lambda record, escape: f"HTTP/1.{record.minor}",
+    "status": lambda record, escape: str(record.status or "-"),
+    "sent": lambda record, escape: str(record.sent),
+    "received": lambda record, escape: str(record.received),
+}
+
+# In these a colon is no news, so `{client_host}:{client_port}` leaves it as it is.
+_ADDRESSES = frozenset(("client", "client_host", "upstream"))
+_TOKEN = re.compile(r"(?P<brace>\{\{|\}\})|\{(?P<name>[^{}]*)\}|(?P<stray>[{}])|(?P<text>[^{}]+)")
+
+
+def _compile_string(text: str) -> FormatLine:
+    pieces = _pieces(text)
+    parts = [
+        (literal, PLACEHOLDERS.get(name, _nothing), _escaper(_ends(pieces, index)))
+        for index, (literal, name) in enumerate(pieces)
+    ]
+    return lambda record: "".join([text + render(record, escape) for text, render, escape in parts])
+
+
+def _nothing(record: Record, escape: Escape) -> str:
+    return ""
+
+
+def _pieces(text: str) -> list[tuple[str, str]]:
+    """Take a format string apart into (literal, "") and ("", placeholder)."""
+    if not text.replace("\t", " ").isprintable():
+        raise ValueError("a log format is one line without control characters")
+    pieces: list[tuple[str, str]] = []
+    for token in _TOKEN.finditer(text):
+        name = token["name"]
+        if token["stray"]:
+            raise ValueError(
+                f"unbalanced {token['stray']} in the log format; a brace is {{{{ or }}}}"
+            )
+        if name is not None and name not in PLACEHOLDERS:
+            raise ValueError(f"unknown {{{name}}} in the log format; known: {_known()}")
+        pieces.append(((token["brace"] or "")[:1] or token["text"] or "", name or ""))
+    if not any(name for _, name in pieces):
+        formats = ", ".join(NAMED_FORMATS)
+        raise ValueError(
+            f"neither a named log format ({formats}) nor one with {{name}} placeholders: {_known()}"
+        )
+    return pieces
+
+
+def _known() -> str:
+    return " ".join(f"{{{name}}}" for name in sorted(PLACEHOLDERS))
+
+
+def _ends(pieces: list[tuple[str, str]], index: int) -> str:
+    """Which characters the value of the placeholder at *index* must not have.
+
+    The one that follows it, so that a reader knows where it ends; and outside of double quotes
+    blanks and the separators that the format uses.
+    """
+    name = pieces[index][1]
+    literals = [literal for literal, _ in pieces]
+    ends = literals[index + 1][:1] if index + 1 < len(literals) else ""
+    if "".join(literals[:index]).count('"') % 2 == 0:
+        ends += " " + "".join(set(",;|") & set("".join(literals)))
+    if name == "request":
+        ends += " "
+    if name in _ADDRESSES:
+        ends = ends.replace(":", "")
+    return "".join(end for end in ends if end.isascii() and not end.isalnum())

@@ -1,0 +1,275 @@
+"""The composition root: Config becomes a running service; the only module that knows all parts."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import socket
+import time
+import uuid
+from collections.abc import Mapping
+
+from OpenSSL import SSL
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort
+from twisted.logger import Logger
+from twisted.names import client as names_client
+from twisted.python.failure import Failure
+
+from proxyapp import errors, requestlog
+from proxyapp.config import Config
+from proxyapp.doors import Clients, Door, ServerLimits, Surroundings
+from proxyapp.exchange import Responder
+from proxyapp.net import local, pipes
+from proxyapp.net.dial import Dialler
+from proxyapp.net.reactor import IApplianceReactor
+from proxyapp.net.resolver import Resolver, ServerLookup, SystemLookup, name_server
+from proxyapp.net.timers import Sweep
+from proxyapp.net.tls import TlsClient
+from proxyapp.proxy.destinations import Destinations
+from proxyapp.proxy.forward import ForwardProxyResource
+from proxyapp.proxy.pool import HTTPConnectionPool, PoolLimits
+from proxyapp.proxy.tunnel import ConnectTunnel, TunnelLimits
+from proxyapp.proxy.upgrade import TlsUpgrade
+from proxyapp.proxy.upstream import Timeouts, Upstream
+from proxyapp.rules import hops
+from proxyapp.rules.access import Access
+from proxyapp.server import Listener
+from proxyapp.site import pages
+from proxyapp.site.files import StaticSite
+from proxyapp.site.options import MisdirectedSite, ServerOptions
+from proxyapp.site.pages import WelcomeSite
+from proxyapp.wire.headers import RawFields
+from proxyapp.wire.messages import RequestHead
+from proxyapp.wire.parser import HeadLimits
+from proxyapp.wire.target import Form, Origin
+
+_log = Logger()
+_SITE_METHODS = b"GET, HEAD, OPTIONS"
+_PROXY_METHODS = b"CONNECT, DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, TRACE"
+# Our name in Proxy-Status, and the beginning of the one in Via.
+_NAME = "proxyapp"
+
+
+def build(config: Config, reactor: IApplianceReactor) -> Appliance:
+    """Build the service that *config* describes; nothing listens before it is started.
+
+    Raises SystemExit, with a sentence for the admin, where something that is named can't be used.
+    """
+    try:
+        return Appliance(config, reactor)
+    except requestlog.LogError as error:
+        raise SystemExit(f"proxyapp: {error}") from error
+    except SSL.Error as error:
+        raise SystemExit("proxyapp: [proxy] tls_ca_file holds no certificates in PEM") from error
+
+
+class Appliance(Service):
+    """All of it: the parts, the ports they listen on, and their start and stop."""
+
+    def __init__(self, config: Config, reactor: IApplianceReactor) -> None:
+        self._config = config
+        self._reactor = reactor
+        self.ports: dict[str, list[IListeningPort]] = {"proxy": [], "site": []}
+        # Filled while the ports open; the guard against loops and the site's pages read it.
+        self._proxy_ports: list[int] = []
+        self._log = requestlog.open_log(config.log.requests, config.log.format, reactor)
+        self.sweep = Sweep(reactor)
+        self._access = Access(config.access, config.tunnel.ports, config.proxy.tls_upgrade_clients)
+        self._lookup = _make_lookup(config, reactor)
+        self._dialler = self._make_dialler()
+        self.pool = self._make_pool()
+        limits = _server_limits(config)
+        self.clients = Clients(limits)
+        self._around = Surroundings(
+            self._access, self._log, _error_page, self.sweep, limits, time.time
+        )
+
+    # IService.
+
+    def privilegedStartService(self) -> None:
+        """Open every port, while low ones may still be opened; SystemExit where one can't be."""
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+        site = self._make_site()
+        proxy = Listener(self._around, self._proxy_doors(site), self.clients)
+        for description in self._config.proxy.listen:
+            port = self._listen("proxy", description, proxy)
+            self._proxy_ports.append(getattr(port.getHost(), "port", 0))
+        listener = Listener(self._around, self._site_doors(site), self.clients)
+        for description in self._config.site.listen:
+            self._listen("site", description, listener)
+
+    def _listen(self, name: str, description: str, listener: Listener) -> IListeningPort:
+        opened: list[IListeningPort] = []
+        failures: list[Failure] = []
+        listening: Deferred[IListeningPort] = serverFromString(self._reactor, description).listen(
+            listener
+        )
+        listening.addCallbacks(opened.append, failures.append)
+        if failures:
+            why = failures[0].getErrorMessage()
+            raise SystemExit(f"proxyapp: cannot listen on {description}: {why}")
+        self.ports[name] += opened
+        return opened[0]
+
+    def startService(self) -> None:
+        """Start what runs by itself, and say where we are."""
+        super().startService()  # type: ignore[no-untyped-call]
+        _raise_descriptor_limit()
+        self.sweep.start()
+        self._reactor.callWhenRunning(self._reopen_log_on_signal)
+        self._reactor.addSystemEventTrigger("after", "shutdown", self._log.close)
+        for line in _introduction(self._config, self.ports):
+            _log.info("{line}", line=line)
+
+    def stopService(self) -> Deferred[list[object]]:
+        """Close the ports and the idle connections; fires when the ports are closed."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        closing = [
+            maybeDeferred(port.stopListening) for ports in self.ports.values() for port in ports
+        ]
+        self.ports = {"proxy": [], "site": []}
+        self.pool.closeCachedConnections()
+        self._lookup.stop()
+        self.sweep.stop()
+        pipes.close_free()
+        return gatherResults(closing)
+
+    def _reopen_log_on_signal(self) -> None:
+        def reopen(number: int, frame: object) -> None:
+            self._reactor.callFromThread(self._log.reopen)
+
+        signal.signal(signal.SIGUSR1, reopen)
+
+    # The parts.
+
+    def _make_dialler(self) -> Dialler:
+        dns, proxy = self._config.dns, self._config.proxy
+        resolver = Resolver(self._lookup, self.sweep, dns.cache_ttl_max, dns.negative_ttl)
+        judge = Destinations(self._access, local.is_own, self._proxy_ports)
+        tls = TlsClient(self._reactor, proxy.tls_verify, proxy.tls_ca_file)
+        timeout = self._config.pool.connect_timeout
+        return Dialler(self._reactor, resolver, judge, tls, timeout)
+
+    def _make_pool(self) -> HTTPConnectionPool:
+        given = self._config.pool
+        timeouts = Timeouts(given.response_timeout, given.read_timeout, given.idle_timeout)
+        limits = PoolLimits(
+            given.max_idle_per_host, given.max_per_host, given.max_total, given.queue_timeout
+        )
+
+        def make_upstream(pool: HTTPConnectionPool, origin: Origin) -> Upstream:
+            return Upstream(origin, pool, self.sweep, timeouts, HeadLimits())
+
+        return HTTPConnectionPool(self._dialler, self.sweep, limits, make_upstream)
+
+    def _make_site(self) -> Responder:
+        given = self._config.site
+        if given.root is None:
+            return WelcomeSite(self._proxy_ports)
+        return StaticSite(given.root, given.index)
+
+    def _proxy_doors(self, site: Responder) -> Mapping[Form, Door]:
+        tunnels = _tunnel_limits(self._config)
+        upgrade = TlsUpgrade(self._config.proxy.tls_upgrade_header, self._access.may_upgrade_tls)
+        forward = ForwardProxyResource(
+            self.pool,
+            upgrade,
+            _make_hop(self._config),
+            self._config.pool.retries,
+            self.sweep,
+            tunnels,
+        )
+        tunnel = ConnectTunnel(self._access, self._dialler, self.sweep, tunnels)
+        return {
+            Form.ABSOLUTE: Door("proxy", forward),
+            Form.AUTHORITY: Door("tunnel", tunnel),
+            Form.ORIGIN: Door("site", site),
+            Form.ASTERISK: Door("proxy", ServerOptions(_PROXY_METHODS)),
+        }
+
+    def _site_doors(self, site: Responder) -> Mapping[Form, Door]:
+        misdirected = Door("site", MisdirectedSite(site, self._proxy_ports))
+        return {
+            Form.ABSOLUTE: misdirected,
+            Form.AUTHORITY: misdirected,
+            Form.ORIGIN: Door("site", site),
+            Form.ASTERISK: Door("site", ServerOptions(_SITE_METHODS)),
+        }
+
+
+def _make_lookup(config: Config, reactor: IApplianceReactor) -> SystemLookup | ServerLookup:
+    if not config.dns.servers:
+        return SystemLookup(reactor)
+    servers = [name_server(given) for given in config.dns.servers]
+    return ServerLookup(names_client.Resolver(servers=servers, reactor=reactor))
+
+
+def _make_hop(config: Config) -> hops.Hop:
+    proxy = config.proxy
+    # Two gateways in a row must not take each other for themselves, so a made-up name is unique.
+    made_up = f"{_NAME}-{uuid.uuid4().hex[:8]}"
+    pseudonym = (proxy.pseudonym or made_up).encode("ascii") if proxy.via else b""
+    return hops.hop(pseudonym, proxy.forwarded, proxy.tls_upgrade_header)
+
+
+def _tunnel_limits(config: Config) -> TunnelLimits:
+    given = config.tunnel
+    return TunnelLimits(
+        given.max_per_client, given.max_total, given.idle_timeout, config.limits.write_timeout
+    )
+
+
+def _server_limits(config: Config) -> ServerLimits:
+    given = config.limits
+    return ServerLimits(
+        head=HeadLimits(given.request_head, given.headers),
+        clients=given.clients,
+        per_client=given.per_client,
+        body=given.body,
+        head_timeout=given.head_timeout,
+        idle_timeout=given.idle_timeout,
+        write_timeout=given.write_timeout,
+        read_timeout=config.pool.read_timeout,
+    )
+
+
+def _error_page(
+    error: errors.ExchangeError, head: RequestHead | None, service: str
+) -> tuple[RawFields, bytes]:
+    """Return fields and body of the page for *error*; with Proxy-Status where we were a proxy."""
+    accept = head.fields.get(b"accept") if head is not None else None
+    method, url = (head.method, head.target) if head is not None else (b"", b"")
+    fields, body = pages.error_page(error, accept, method=method, url=url, request_id=None)
+    status = pages.proxy_status(error, _NAME.encode("ascii")) if service != "site" else b""
+    return ([*fields, (b"Proxy-Status", status)] if status else fields), body
+
+
+def _raise_descriptor_limit() -> None:
+    """Take all the descriptors that we may have: every connection is one, every tunnel two."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _introduction(config: Config, ports: Mapping[str, list[IListeningPort]]) -> list[str]:
+    """Return the lines that tell an admin which addresses to use, and where things are."""
+    lines = []
+    for name, meaning in (("proxy", "proxy"), ("site", "site")):
+        addresses = [_address(port) for port in ports[name]]
+        lines.append(f"{meaning}: {', '.join(addresses) or 'off'}")
+    requests = {"-": "standard output", "": "off"}.get(config.log.requests, config.log.requests)
+    lines.append(f"request log: {requests} ({config.log.format})")
+    lines.append(f"state: {config.proxyapp.state_dir}")
+    ini = config.path or "none, the defaults apply; --config FILE reads one (etc/proxyapp.ini)"
+    lines.append(f"configuration: {ini}")
+    return lines
+
+
+def _address(port: IListeningPort) -> str:
+    host = port.getHost()
+    if not hasattr(host, "port"):
+        return str(getattr(host, "name", host))
+    name = host.host if host.host not in ("0.0.0.0", "::") else socket.gethostname()
+    return f"http://{f'[{name}]' if ':' in name else name}:{host.port}"

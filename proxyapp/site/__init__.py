@@ -1,0 +1,1 @@
+"""The static site, and every page the product writes itself."""

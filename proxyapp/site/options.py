@@ -1,0 +1,40 @@
+"""Answers for the server as a whole: OPTIONS *, and requests that came to the wrong port."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from proxyapp import errors
+from proxyapp.exchange import Reply, Request, Responder
+from proxyapp.wire.messages import OutgoingResponse
+
+
+class ServerOptions:
+    """Answers `OPTIONS *` (RFC 9110 section 9.3.7); *methods* is what Allow says."""
+
+    def __init__(self, methods: bytes) -> None:
+        self._methods = methods
+
+    async def respond(self, request: Request, reply: Reply) -> None:
+        """See Responder."""
+        reply.answer(OutgoingResponse(204, b"No Content", [(b"Allow", self._methods)]), b"")
+
+
+class MisdirectedSite:
+    """Stands on the site's port for what belongs to the proxy's.
+
+    An absolute URL of the port itself is the site's all the same (RFC 9112 section 3.2.2).
+    """
+
+    def __init__(self, site: Responder, proxy_ports: Sequence[int]) -> None:
+        self._site = site
+        self._proxy_ports = proxy_ports
+
+    async def respond(self, request: Request, reply: Reply) -> None:
+        """See Responder; raises Misdirected."""
+        origin = request.target.origin
+        if origin is not None and origin.scheme == "http" and origin.port == reply.local_port:
+            await self._site.respond(request, reply)
+            return
+        ports = ", ".join(map(str, self._proxy_ports)) or "another port"
+        raise errors.Misdirected(f"this port serves files; the proxy is on port {ports}")

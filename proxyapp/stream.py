@@ -1,0 +1,324 @@
+"""A message body on its way from the connection that reads it to the one place that takes it.
+
+Nothing holds a body whole: what arrives before there is a sink, or faster than the sink's
+connection takes it, pauses the source's connection. A long body of known length between two plain
+TCP connections doesn't pass through this process at all, but is spliced by the kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
+from zope.interface import implementer
+
+from proxyapp import errors
+from proxyapp.net import splice
+from proxyapp.net import transport as net_transport
+from proxyapp.net.timers import NEVER, Sweep
+from proxyapp.net.transport import Transport
+from proxyapp.wire.bodies import Decoder, LengthDecoder
+from proxyapp.wire.headers import Fields
+
+# A body shorter than this is copied: below it the pipe costs more than the copy
+# (performance.md, technique 4).
+SPLICE_FROM = 64 * 1024
+# What may arrive of a body before anybody takes it; the next read may double it.
+HOLD = 64 * 1024
+# How often progress is looked for, as a part of the time-out: a stall is noticed that much late.
+_LOOK = 0.25
+
+
+class Receiver(Protocol):
+    """Takes over a connection that has left HTTP."""
+
+    def received(self, data: bytes) -> None:
+        """Bytes arrived."""
+
+    def input_ended(self) -> None:
+        """The other end will send no more (half-close)."""
+
+    def lost(self, is_clean: bool) -> None:
+        """The connection is gone, in an orderly way or not."""
+
+
+class Sink(Protocol):
+    """Where a body goes: it frames the bytes and writes them to its connection.
+
+    *transport* is that connection, for back-pressure and splice; *is_raw* says that body bytes
+    leave exactly as they are; *stall_timeout* is how long it may take nothing, in seconds.
+    """
+
+    transport: Transport
+    is_raw: bool
+    stall_timeout: float
+
+    def write(self, data: bytes) -> None:
+        """Take the next bytes of the body, which are not empty."""
+
+    def flush(self) -> None:
+        """Send what was held back to leave in one piece: there is a pause ahead."""
+
+    def finish(self, trailers: Fields) -> None:
+        """The body is complete."""
+
+    def passed(self, count: int) -> None:
+        """Note that *count* bytes of the body were spliced past `write`."""
+
+    def stalled(self) -> errors.ExchangeError:
+        """Return the error that says that the sink took nothing for too long."""
+
+
+class Source(Protocol):
+    """The connection that a body is read from.
+
+    *silence_timeout* is how long it may send nothing, in seconds.
+    """
+
+    transport: Transport
+    sweep: Sweep
+    silence_timeout: float
+
+    def silent(self) -> errors.ExchangeError:
+        """Return the error that says that nothing came for too long."""
+
+    def cut(self) -> errors.ExchangeError:
+        """Return the error that says that the connection ended inside the body."""
+
+
+@implementer(IPushProducer)
+class Body:
+    """One body. Its source's connection calls `push` and `end_input`; whoever answers, `deliver`."""
+
+    __slots__ = (
+        "_decoder",
+        "_delivered",
+        "_error",
+        "_is_paused",
+        "_limit",
+        "_moved",
+        "_pending",
+        "_progress",
+        "_sink",
+        "_source",
+        "_splice",
+        "deadline",
+        "size",
+        "slot",
+    )
+
+    def __init__(self, decoder: Decoder, source: Source) -> None:
+        self._decoder = decoder
+        self._source = source
+        self._sink: Sink | None = None
+        self._pending = b""
+        self._delivered: Deferred[None] | None = None
+        self._error: errors.ExchangeError | None = None
+        self._is_paused = False
+        self._limit = 0
+        self._splice: splice.Splice | None = None
+        self._moved = 0.0
+        self._progress = (0, 0)
+        self.size = 0
+        self.deadline = NEVER
+        self.slot = 0
+
+    def __repr__(self) -> str:
+        state = "complete" if self._decoder.complete else "arriving"
+        return f"<Body {state}, {self.size} bytes>"
+
+    @property
+    def is_complete(self) -> bool:
+        """Has the whole body arrived?"""
+        return self._decoder.complete
+
+    @property
+    def is_taken(self) -> bool:
+        """Does anybody read it?"""
+        return self._sink is not None
+
+    # What the source's connection calls.
+
+    def limit(self, size: int) -> None:
+        """Let `push` raise BodyTooLarge past *size* bytes."""
+        self._limit = size
+
+    def push(self, data: bytes) -> bytes:
+        """Take bytes that arrived; return what lies behind the body's end.
+
+        Raises BadRequest where the framing is broken, and BodyTooLarge.
+        """
+        piece, rest = self._decoder.decode(data)
+        self.size += len(piece)
+        if self._limit and self.size > self._limit:
+            raise errors.BodyTooLarge("the request body is longer than [limits] body allows")
+        if self._sink is None:
+            self._pending += piece
+            if len(self._pending) >= HOLD and not self._decoder.complete:
+                self._source.transport.pauseProducing()
+            return rest
+        self._moved = self._source.sweep.now
+        if piece:
+            self._sink.write(piece)
+        if self._decoder.complete:
+            self._fire()
+        return rest
+
+    def end_input(self) -> None:
+        """The source's connection will bring no more bytes."""
+        if self._decoder.complete:
+            return
+        if not self._decoder.end():
+            self.fail(self._source.cut())
+        else:
+            self._fire()
+
+    def fail(self, error: errors.ExchangeError) -> None:
+        """End the body with *error*; the delivery raises it."""
+        if self._error is None:
+            self._error = error
+            self._fire()
+
+    # What the answering side calls.
+
+    async def deliver(self, sink: Sink) -> None:
+        """Hand everything over to *sink*, at the pace of its connection, to the end.
+
+        Raises the ExchangeError that ended the body early, on either side.
+        """
+        self._sink = sink
+        if self._pending:
+            pending, self._pending = self._pending, b""
+            sink.write(pending)
+        if self._error is None and not self._decoder.complete:
+            await self._stream(sink)
+        if self._error is not None:
+            raise self._error
+        sink.finish(self._decoder.trailers)
+
+    async def _stream(self, sink: Sink) -> None:
+        sink.flush()
+        self._delivered = Deferred()
+        self._moved = self._source.sweep.now
+        timeout = min(sink.stall_timeout, self._source.silence_timeout)
+        self._source.sweep.set(self, timeout * _LOOK)
+        if not self._start_splice(sink):
+            sink.transport.registerProducer(self, True)
+            self.resumeProducing()
+        try:
+            await self._delivered
+        finally:
+            self._delivered = None
+            self._source.sweep.drop(self)
+            if self._splice is not None:
+                self._splice.stop()
+            else:
+                sink.transport.unregisterProducer()
+
+    def _start_splice(self, sink: Sink) -> bool:
+        decoder = self._decoder
+        if not (isinstance(decoder, LengthDecoder) and sink.is_raw):
+            return False
+        if decoder.remaining < SPLICE_FROM:
+            return False
+        self._splice = splice.splice(
+            self._source.transport, sink.transport, decoder.remaining, self._drained
+        )
+        return self._splice is not None
+
+    def _drained(self) -> None:
+        moving, sink, decoder = self._splice, self._sink, self._decoder
+        assert moving is not None and sink is not None and isinstance(decoder, LengthDecoder)
+        self.size += moving.moved
+        sink.passed(moving.moved)
+        decoder.skip(moving.moved)
+        if decoder.complete:
+            self._source.transport.resumeProducing()
+            self._fire()
+
+    def _fire(self) -> None:
+        delivered, self._delivered = self._delivered, None
+        if delivered is not None:
+            delivered.callback(None)
+
+    # IPushProducer, for the sink's connection.
+
+    def pauseProducing(self) -> None:
+        """The sink has more than it can send."""
+        self._is_paused = True
+        self._source.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """The sink has sent what it had."""
+        self._is_paused = False
+        self._moved = self._source.sweep.now
+        self._source.transport.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """The sink's connection is gone; its own protocol says so to whoever waits."""
+        self._source.transport.pauseProducing()
+
+    # Watched, for the sweep.
+
+    def expire(self) -> None:
+        """See Watched: fail if nothing moved since the last look, else look again later."""
+        sink, source = self._sink, self._source
+        if sink is None:
+            return
+        moved = self._splice.moved if self._splice is not None else 0
+        progress = (moved, net_transport.unsent(sink.transport))
+        if progress != self._progress:
+            self._progress = progress
+            self._moved = source.sweep.now
+        is_blocked = self._is_paused or (self._splice is not None and self._splice.is_blocked)
+        limit = sink.stall_timeout if is_blocked else source.silence_timeout
+        left = self._moved + limit - source.sweep.now
+        if left <= 0:
+            self.fail(sink.stalled() if is_blocked else source.silent())
+        else:
+            source.sweep.set(self, min(left, limit * _LOOK))
+
+
+class Drain:
+    """Watches that a connection keeps taking the bytes that wait for it.
+
+    *left* says how many bytes that is; when it has not changed for *timeout* seconds, *on_stall*
+    is called once.
+    """
+
+    __slots__ = ("_last", "_left", "_moved", "_on_stall", "_sweep", "_timeout", "deadline", "slot")
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        timeout: float,
+        left: Callable[[], int],
+        on_stall: Callable[[], None],
+    ) -> None:
+        self._sweep = sweep
+        self._timeout = timeout
+        self._left = left
+        self._on_stall = on_stall
+        self._last = left()
+        self._moved = sweep.now
+        self.deadline = NEVER
+        self.slot = 0
+        sweep.set(self, timeout * _LOOK)
+
+    def stop(self) -> None:
+        """Watch no longer."""
+        self._sweep.drop(self)
+
+    def expire(self) -> None:
+        """See Watched."""
+        left = self._left()
+        if left != self._last:
+            self._last = left
+            self._moved = self._sweep.now
+        wait = self._moved + self._timeout - self._sweep.now
+        if wait <= 0:
+            self._on_stall()
+        else:
+            self._sweep.set(self, min(wait, self._timeout * _LOOK))

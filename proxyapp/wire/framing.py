@@ -1,0 +1,100 @@
+"""How long is this body? One answer for each message (RFC 9112 section 6.3)."""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+from proxyapp import errors
+from proxyapp.wire.headers import Fields, split_tokens
+from proxyapp.wire.messages import RequestHead, ResponseHead
+
+# Past every real body, and far below where anybody's integers overflow.
+MAX_CONTENT_LENGTH = (1 << 60) - 1
+_MAX_DIGITS = 19
+
+
+class Kind(enum.Enum):
+    """How the end of a body is told."""
+
+    NONE = "none"
+    LENGTH = "length"
+    CHUNKED = "chunked"
+    CLOSE = "close"
+
+
+class Framing(NamedTuple):
+    """The framing of one body; *length* in bytes, 0 unless *kind* is LENGTH."""
+
+    kind: Kind
+    length: int = 0
+
+
+NO_BODY = Framing(Kind.NONE)
+CHUNKED = Framing(Kind.CHUNKED)
+UNTIL_CLOSE = Framing(Kind.CLOSE)
+
+
+def request_framing(head: RequestHead) -> Framing:
+    """Return the framing of a request's body; raises BadRequest or UnknownTransferCoding.
+
+    A Content-Length of 0 is kept apart from none, for it has to be forwarded. CONNECT has no
+    body: what follows its head belongs to the tunnel (RFC 9110 section 9.3.6), so a CONNECT that
+    announces one is refused.
+    """
+    coding = head.fields.get(b"transfer-encoding")
+    if coding is None:
+        length = content_length(head.fields)
+        framing = NO_BODY if length is None else Framing(Kind.LENGTH, length)
+    else:
+        _check_coding(coding, head)
+        framing = CHUNKED
+    if head.method == b"CONNECT" and (framing.length or framing.kind is Kind.CHUNKED):
+        raise errors.BadRequest("CONNECT with a body")
+    return framing
+
+
+def response_framing(head: ResponseHead, method: bytes) -> Framing:
+    """Return the framing of the body that answers *method*.
+
+    Raises BadRequest or UnknownTransferCoding, which the caller turns into the origin's fault. A
+    2xx answer to CONNECT has no body: the tunnel begins behind its head (RFC 9112 section 6.3).
+    """
+    status = head.status
+    if method == b"HEAD" or status in (204, 304) or status < 200:
+        return NO_BODY
+    if method == b"CONNECT" and status < 300:
+        return NO_BODY
+    coding = head.fields.get(b"transfer-encoding")
+    if coding is None:
+        length = content_length(head.fields)
+        return UNTIL_CLOSE if length is None else Framing(Kind.LENGTH, length)
+    _check_coding(coding, head)
+    return CHUNKED
+
+
+def _check_coding(coding: bytes, head: RequestHead | ResponseHead) -> None:
+    """Raise unless *coding* is chunked alone, in a head that may say so (RFC 9112 section 6.1)."""
+    if b"content-length" in head.fields:
+        raise errors.BadRequest("both Content-Length and Transfer-Encoding")
+    if head.minor == 0:
+        raise errors.BadRequest("Transfer-Encoding in an HTTP/1.0 message")
+    if coding.strip(b" \t").lower() == b"chunked":
+        return
+    codings = split_tokens(coding)
+    if codings.count(b"chunked") == 1 and codings[-1] == b"chunked":
+        raise errors.UnknownTransferCoding("a transfer coding other than chunked")
+    # No reader can know the length of this body: 400, not 501 (RFC 9112 section 6.3).
+    raise errors.BadRequest("Transfer-Encoding doesn't end in one chunked")
+
+
+def content_length(fields: Fields) -> int | None:
+    """Return Content-Length, or None where it is absent; raises BadRequest."""
+    value = fields.get(b"content-length")
+    if value is None:
+        return None
+    if not value.isdigit() or len(value) > _MAX_DIGITS or int(value) > MAX_CONTENT_LENGTH:
+        # Two equal lengths are refused as well: RFC 9112 section 6.3 allows that, and the
+        # message has already been through somebody who was confused.
+        raise errors.BadRequest("Content-Length isn't one plain number")
+    return int(value)

@@ -1,0 +1,86 @@
+"""A way to ask a responder without a connection."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TypeAlias, cast
+
+import pytest
+
+from proxyapp import stream
+from proxyapp.exchange import Client, Request, Responder, TakenOver
+from proxyapp.rules.logformat import Record
+from proxyapp.wire.framing import NO_BODY, Framing
+from proxyapp.wire.headers import Fields, RawFields
+from proxyapp.wire.messages import OutgoingResponse, RequestHead
+from proxyapp.wire.target import parse_target
+
+Visit: TypeAlias = Callable[..., tuple[OutgoingResponse, bytes]]
+
+
+class RememberedReply:
+    """A Reply that keeps its one answer; *calls* names the ways it was given."""
+
+    def __init__(self, calls: list[str]) -> None:
+        self.record = Record()
+        self.calls = calls
+        self.head: OutgoingResponse | None = None
+        self.body = b""
+
+    @property
+    def has_begun(self) -> bool:
+        return self.head is not None
+
+    def interim(self, head: OutgoingResponse) -> None:
+        raise AssertionError("no site has anything to say in advance")
+
+    def answer(self, head: OutgoingResponse, body: bytes) -> None:
+        assert self.head is None
+        self.calls.append("answer")
+        self.head, self.body = head, body
+
+    async def answer_file(self, head: OutgoingResponse, file: int, offset: int, size: int) -> None:
+        assert self.head is None
+        self.calls.append("answer_file")
+        self.head, self.body = head, os.pread(file, size, offset)
+        assert len(self.body) == size
+
+    def begin(self, head: OutgoingResponse, body: Framing) -> stream.Sink:
+        raise AssertionError("the length of a file is known")
+
+    def take_over(self, head: OutgoingResponse | None, receiver: stream.Receiver) -> TakenOver:
+        raise AssertionError("a site stays with HTTP")
+
+
+@pytest.fixture
+def calls() -> list[str]:
+    """Return the list in which `visit` notes how it was answered."""
+    return []
+
+
+@pytest.fixture
+def visit(calls: list[str]) -> Visit:
+    """Return what asks a responder once, and gives back the head and the body of its answer."""
+
+    def ask(
+        responder: Responder, target: bytes, *lines: tuple[bytes, bytes], method: bytes = b"GET"
+    ) -> tuple[OutgoingResponse, bytes]:
+        fields: RawFields = list(lines)
+        request = Request(
+            head=RequestHead(method, target, 1, Fields(fields)),
+            target=parse_target(method, target),
+            client=Client("192.0.2.1", 50000),
+            framing=NO_BODY,
+            body=cast(stream.Body, None),
+        )
+        reply = RememberedReply(calls)
+        coroutine = responder.respond(request, reply)
+        # Nothing a site does here waits for anything, so one step is the whole way.
+        with pytest.raises(StopIteration):
+            coroutine.__await__().__next__()
+        assert reply.head is not None
+        assert reply.record.service == "site"
+        return reply.head, reply.body
+
+    return ask
