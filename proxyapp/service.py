@@ -11,7 +11,8 @@ from collections.abc import Mapping
 
 from OpenSSL import SSL
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
@@ -20,7 +21,6 @@ from twisted.python.failure import Failure
 
 from proxyapp import errors, requestlog
 from proxyapp.config import Config
-from proxyapp.doors import Clients, Door, ServerLimits, Surroundings
 from proxyapp.exchange import Responder
 from proxyapp.net import local, pipes
 from proxyapp.net.dial import Dialler
@@ -36,7 +36,8 @@ from proxyapp.proxy.upgrade import TlsUpgrade
 from proxyapp.proxy.upstream import Timeouts, Upstream
 from proxyapp.rules import hops
 from proxyapp.rules.access import Access
-from proxyapp.server import Listener
+from proxyapp.server.connection import Listener
+from proxyapp.server.doors import Clients, Door, ServerLimits, Surroundings
 from proxyapp.site import pages
 from proxyapp.site.files import StaticSite
 from proxyapp.site.options import MisdirectedSite, ServerOptions
@@ -124,12 +125,11 @@ class Appliance(Service):
         for line in _introduction(self._config, self.ports):
             _log.info("{line}", line=line)
 
-    def stopService(self) -> Deferred[list[object]]:
+    def stopService(self) -> Deferred[list[None]]:
         """Close the ports and the idle connections; fires when the ports are closed."""
         super().stopService()  # type: ignore[no-untyped-call]
-        closing = [
-            maybeDeferred(port.stopListening) for ports in self.ports.values() for port in ports
-        ]
+        every = [port for ports in self.ports.values() for port in ports]
+        closing = [Deferred.fromCoroutine(_stop_listening(port)) for port in every]
         self.ports = {"proxy": [], "site": []}
         self.pool.closeCachedConnections()
         self._lookup.stop()
@@ -198,6 +198,12 @@ class Appliance(Service):
             Form.ORIGIN: Door("site", site),
             Form.ASTERISK: Door("site", ServerOptions(_SITE_METHODS)),
         }
+
+
+async def _stop_listening(port: IListeningPort) -> None:
+    stopping = port.stopListening()
+    if stopping is not None:
+        await stopping
 
 
 def _make_lookup(config: Config, reactor: IApplianceReactor) -> SystemLookup | ServerLookup:
@@ -269,7 +275,7 @@ def _introduction(config: Config, ports: Mapping[str, list[IListeningPort]]) -> 
 
 def _address(port: IListeningPort) -> str:
     host = port.getHost()
-    if not hasattr(host, "port"):
+    if not isinstance(host, IPv4Address | IPv6Address):
         return str(getattr(host, "name", host))
     name = host.host if host.host not in ("0.0.0.0", "::") else socket.gethostname()
     return f"http://{f'[{name}]' if ':' in name else name}:{host.port}"

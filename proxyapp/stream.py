@@ -8,7 +8,7 @@ TCP connections doesn't pass through this process at all, but is spliced by the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
@@ -90,7 +90,7 @@ class Source(Protocol):
 
 @implementer(IPushProducer)
 class Body:
-    """One body. Its source's connection calls `push` and `end_input`; whoever answers, `deliver`."""
+    """One body: its source's connection calls `push` and `end_input`, who answers `deliver`."""
 
     __slots__ = (
         "_decoder",
@@ -109,7 +109,7 @@ class Body:
         "slot",
     )
 
-    def __init__(self, decoder: Decoder, source: Source) -> None:
+    def __init__(self, decoder: Decoder, source: Source, limit: int = 0) -> None:
         self._decoder = decoder
         self._source = source
         self._sink: Sink | None = None
@@ -117,7 +117,7 @@ class Body:
         self._delivered: Deferred[None] | None = None
         self._error: errors.ExchangeError | None = None
         self._is_paused = False
-        self._limit = 0
+        self._limit = limit
         self._splice: splice.Splice | None = None
         self._moved = 0.0
         self._progress = (0, 0)
@@ -140,10 +140,6 @@ class Body:
         return self._sink is not None
 
     # What the source's connection calls.
-
-    def limit(self, size: int) -> None:
-        """Let `push` raise BodyTooLarge past *size* bytes."""
-        self._limit = size
 
     def push(self, data: bytes) -> bytes:
         """Take bytes that arrived; return what lies behind the body's end.
@@ -230,7 +226,9 @@ class Body:
 
     def _drained(self) -> None:
         moving, sink, decoder = self._splice, self._sink, self._decoder
-        assert moving is not None and sink is not None and isinstance(decoder, LengthDecoder)
+        assert moving is not None
+        assert sink is not None
+        assert isinstance(decoder, LengthDecoder)
         self.size += moving.moved
         sink.passed(moving.moved)
         decoder.skip(moving.moved)
@@ -279,6 +277,10 @@ class Body:
             self.fail(sink.stalled() if is_blocked else source.silent())
         else:
             source.sweep.set(self, min(left, limit * _LOOK))
+
+
+# The body of a request that has none: complete from the start, so it never asks its source.
+EMPTY = Body(LengthDecoder(0), cast(Source, None))
 
 
 class Drain:

@@ -17,7 +17,6 @@ from twisted.internet.interfaces import (
     IConnector,
     IDelayedCall,
     IProtocol,
-    IReactorTCP,
     IReactorTime,
     ITransport,
 )
@@ -25,6 +24,7 @@ from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.python.failure import Failure
 
 from proxyapp import errors
+from proxyapp.net.reactor import IApplianceReactor
 from proxyapp.net.resolver import Resolver
 from proxyapp.net.tls import TlsClient, adopt
 from proxyapp.wire.target import Origin
@@ -33,12 +33,10 @@ _T = TypeVar("_T")
 
 # RFC 8305 section 5: how long an attempt has before the next address is tried beside it (s).
 ATTEMPT_DELAY = 0.25
+# The deadline is the whole race's; Twisted's is one for each attempt.
+_NO_LIMIT = 24 * 3600.0
 # A name with a hundred addresses is no reason to knock at a hundred doors.
 MAX_ADDRESSES = 8
-
-
-class IReactor(IReactorTCP, IReactorTime):
-    """What dialling needs of the reactor."""
 
 
 class Dialled(NamedTuple):
@@ -57,7 +55,7 @@ class Dialler:
 
     def __init__(
         self,
-        reactor: IReactor,
+        reactor: IApplianceReactor,
         resolver: Resolver,
         judge: Judge,
         tls: TlsClient,
@@ -152,7 +150,7 @@ class _Door(ClientFactory):
 class _Race:
     """Happy eyeballs over addresses that may all be dialled (RFC 8305 section 5)."""
 
-    def __init__(self, reactor: IReactor, addresses: list[str], port: int) -> None:
+    def __init__(self, reactor: IApplianceReactor, addresses: list[str], port: int) -> None:
         self._reactor = reactor
         self._waiting = list(reversed(addresses))
         self._port = port
@@ -174,7 +172,7 @@ class _Race:
         if self._waiting:
             self._next = self._reactor.callLater(ATTEMPT_DELAY, self._try_next)
         door = _Door(self, address)
-        self._running.append(self._reactor.connectTCP(address, self._port, door, timeout=None))
+        self._running.append(self._reactor.connectTCP(address, self._port, door, timeout=_NO_LIMIT))
 
     def won(self, address: str, transport: ITransport) -> None:
         self.winner = address

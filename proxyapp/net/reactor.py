@@ -26,7 +26,7 @@ from proxyapp.net.transport import ImmediateClient, ImmediateServer
 
 compat.require(
     epollreactor.EPollReactor,
-    ("_poller", "_selectables", "_doReadOrWrite", "_disconnectSelectable"),
+    ("_poller", "_selectables", "_doReadOrWrite"),
 )
 compat.require(tcp.Connector, ("_makeTransport",))
 compat.require(tcp.Port, ("_fromListeningDescriptor", "_realPortNumber"))
@@ -87,8 +87,9 @@ class ApplianceReactor(epollreactor.EPollReactor):
     ) -> IListeningPort:
         """See IReactorSocket."""
         if addressFamily not in (socket.AF_INET, socket.AF_INET6):
-            return super().adoptStreamPort(fileDescriptor, addressFamily, factory)
-        listening = ImmediatePort._fromListeningDescriptor(
+            stock: IListeningPort = super().adoptStreamPort(fileDescriptor, addressFamily, factory)
+            return stock
+        listening: IListeningPort = ImmediatePort._fromListeningDescriptor(
             self, fileDescriptor, addressFamily, factory
         )
         listening.startListening()

@@ -6,10 +6,12 @@ import functools
 from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from proxyapp import errors
 from proxyapp.exchange import Reply, Request
 from proxyapp.net.timers import Sweep
+from proxyapp.proxy.answer import Answer
 from proxyapp.proxy.pool import HTTPConnectionPool
 from proxyapp.proxy.relay import Relay
 from proxyapp.proxy.tunnel import TunnelLimits
@@ -29,9 +31,10 @@ _ALLOW = (b"Allow", b"CONNECT, DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, TRA
 
 @dataclass(slots=True)
 class _Asked:
-    """A request that an origin is answering: by which connection, what, and the upload's end."""
+    """A request that an origin answers: by which connection, with what, and the upload's end."""
 
     upstream: Upstream
+    answer: Answer
     response: ResponseHead
     upload: Deferred[None] | None
 
@@ -104,11 +107,15 @@ class ForwardProxyResource:
         self, request: Request, upstream: Upstream, asking: bytes, reply: Reply
     ) -> _Asked:
         has_body = request.framing.kind is not Kind.NONE
-        upstream.send_head(asking, request.head.method, has_body)
-        answer = upstream.response_head(lambda head: reply.interim(self._outgoing(head)))
+        answer = upstream.ask(
+            asking,
+            request.head.method,
+            has_body,
+            lambda head: reply.interim(self._outgoing(head)),
+        )
         upload = self._upload(request, upstream) if has_body else None
         try:
-            return _Asked(upstream, await answer, upload)
+            return _Asked(upstream, answer, await answer.arrived, upload)
         except BaseException:
             if upload is not None:
                 upload.cancel()
@@ -118,16 +125,15 @@ class ForwardProxyResource:
         """Send the request's body while the answer is awaited; its failure ends the exchange."""
         sink = RequestSink(upstream, request.framing, upstream.silence_timeout)
         upload = Deferred.fromCoroutine(request.body.deliver(sink))
-        upload.addErrback(lambda failure: _upload_failed(failure.value, upstream))
+        upload.addErrback(_upload_failed, upstream)
         return upload
 
     async def _pass_on(self, asked: _Asked, reply: Reply) -> None:
-        upstream = asked.upstream
-        body = upstream.body
-        assert body is not None
-        sink = reply.begin(self._outgoing(asked.response), upstream.framing)
-        await body.deliver(sink)
-        if asked.upload is not None and upstream.persists:
+        answer = asked.answer
+        assert answer.body is not None
+        sink = reply.begin(self._outgoing(asked.response), answer.framing)
+        await answer.body.deliver(sink)
+        if asked.upload is not None and asked.upstream.persists:
             # An early answer: an origin that keeps the connection reads the rest of the request.
             await asked.upload
 
@@ -164,9 +170,9 @@ def _is_repeatable(request: Request) -> bool:
     return request.head.method in _IDEMPOTENT and request.framing.kind is Kind.NONE
 
 
-def _upload_failed(error: BaseException, upstream: Upstream) -> None:
-    if isinstance(error, errors.ExchangeError):
-        upstream.fail(error)
+def _upload_failed(failure: Failure, upstream: Upstream) -> None:
+    if isinstance(failure.value, errors.ExchangeError):
+        upstream.fail(failure.value)
 
 
 def _answer_here(request: Request, reply: Reply) -> None:

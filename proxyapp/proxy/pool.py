@@ -118,7 +118,7 @@ class HTTPConnectionPool:
         return await self._dial(origin)
 
     def release(self, upstream: Upstream) -> None:
-        """Take *upstream* back after an exchange: keep it if it can serve another, else close it."""
+        """Take *upstream* back after an exchange, and keep it if it can serve another."""
         if not upstream.is_reusable or self._is_closing:
             upstream.abort()
             return

@@ -18,6 +18,7 @@ from proxyapp.exchange import Reply, Request
 from proxyapp.net import transport as net_transport
 from proxyapp.net.dial import Dialler
 from proxyapp.net.timers import Sweep
+from proxyapp.net.transport import Transport
 from proxyapp.proxy.relay import Relay
 from proxyapp.rules.access import Access
 from proxyapp.stream import Receiver
@@ -41,6 +42,8 @@ class TunnelLimits:
 @implementer(IHalfCloseableProtocol)
 class ConnectTunnelProtocol(protocol.Protocol):
     """The origin's end of a tunnel: everything goes to the relay."""
+
+    transport: Transport  # type: ignore[assignment]  # ITransport lacks what TCP's has
 
     def __init__(self, receiver: Receiver) -> None:
         self._receiver = receiver
@@ -120,7 +123,6 @@ class ConnectTunnel:
             relay = Relay(self._sweep, self._limits.idle_timeout, self._limits.close_timeout)
             end = ConnectTunnelProtocol(relay.origin)
             dialled = await self._dialler.dial(origin, end)
-            assert end.transport is not None
             reply.record.upstream = dialled.address
             taken = reply.take_over(_ESTABLISHED, relay.client)
             relay.join(taken.transport, taken.early, end.transport, b"")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from twisted.internet import protocol
-from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.python.failure import Failure
@@ -17,17 +15,14 @@ from proxyapp.net import transport as net_transport
 from proxyapp.net.dial import Dialled
 from proxyapp.net.timers import NEVER, Sweep
 from proxyapp.net.transport import Transport
+from proxyapp.proxy.answer import Answer, OnInterim
 from proxyapp.rules import hops
-from proxyapp.stream import Body, Receiver
-from proxyapp.wire import bodies, framing, parser, writer
+from proxyapp.stream import Receiver
+from proxyapp.wire import writer
 from proxyapp.wire.framing import Framing, Kind
 from proxyapp.wire.headers import Fields
-from proxyapp.wire.messages import ResponseHead
-from proxyapp.wire.parser import HeadLimits, HeadReader
+from proxyapp.wire.parser import HeadLimits
 from proxyapp.wire.target import Origin
-
-# An origin that announces more interim responses than this isn't making progress.
-MAX_INTERIM = 64
 
 
 class Timeouts(NamedTuple):
@@ -47,13 +42,13 @@ class Keeper(Protocol):
 
 @implementer(IHalfCloseableProtocol)
 class Upstream(protocol.Protocol):
-    """A connection to *origin*.
+    """A connection to *origin*; the source of its responses' bodies.
 
-    An exchange is `send_head`, the request's body through a `RequestSink`, `response_head`, then
-    the response's body from `body`; after that `is_reusable` tells whether there can be another.
+    An exchange is `ask`, the request's body through a `RequestSink`, and the Answer that `ask`
+    returned; after that `is_reusable` tells whether there can be another one.
     """
 
-    transport: Transport
+    transport: Transport  # type: ignore[assignment]  # ITransport lacks what TCP's has
 
     def __init__(
         self, origin: Origin, keeper: Keeper, sweep: Sweep, timeouts: Timeouts, limits: HeadLimits
@@ -63,80 +58,59 @@ class Upstream(protocol.Protocol):
         self.silence_timeout = timeouts.read
         self.dialled = Dialled("", "")
         self.served = 0
-        self.body: Body | None = None
-        self.framing = framing.NO_BODY
         self.deadline = NEVER
         self.slot = 0
         self._keeper = keeper
         self._timeouts = timeouts
         self._limits = limits
-        self._reader = HeadReader(limits)
-        self._method = b""
-        self._waiting: Deferred[ResponseHead] | None = None
-        self._head: ResponseHead | None = None
-        self._on_interim: Callable[[ResponseHead], None] | None = None
-        self._interim_count = 0
+        self._answer: Answer | None = None
         self._receiver: Receiver | None = None
         self._is_sending = False
-        self._has_received = False
         self._is_broken = False
 
     def __repr__(self) -> str:
-        state = "busy" if self._method else "idle"
+        state = "idle" if self._answer is None else "busy"
         if self._is_broken:
             state = "broken"
         return f"<Upstream {self.origin.host}:{self.origin.port} {state}, {self.served} served>"
 
     # What the exchange calls.
 
-    def send_head(self, head: bytes, method: bytes, has_body: bool) -> None:
-        """Begin an exchange with the bytes of a request *head*."""
-        self._method = method
+    def ask(self, head: bytes, method: bytes, has_body: bool, on_interim: OnInterim) -> Answer:
+        """Send the bytes of a request *head*; returns the answer to wait for.
+
+        1xx heads go to *on_interim*. The answer fails with ConnectionEnded or ResponseTimeout.
+        """
+        self._answer = answer = Answer(self, method, on_interim, self._limits)
         self._is_sending = has_body
-        self._has_received = False
-        self._interim_count = 0
-        self._head = self.body = None
+        if self._is_broken:
+            answer.input_ended(is_clean=False)
+            return answer
+        self.sweep.set(self, self._timeouts.response)
         self.transport.write(head)
+        return answer
 
     def sent(self) -> None:
         """The request's body has left; from now on the origin has to answer."""
         self._is_sending = False
-        if self._head is None:
+        if self._answer is not None and self._answer.head is None:
             self.sweep.set(self, self._timeouts.response)
-
-    def response_head(self, on_interim: Callable[[ResponseHead], None]) -> Deferred[ResponseHead]:
-        """Return the final response head, when it comes; 1xx heads go to *on_interim*.
-
-        Fails with ConnectionEnded, ResponseTimeout or BadResponse. 101 counts as final.
-        """
-        self._on_interim = on_interim
-        self._waiting = Deferred(lambda _: self.abort())
-        if self._is_broken:
-            self._fail(errors.ConnectionEnded("the origin closed the connection"))
-            return self._waiting or Deferred()
-        self.sweep.set(self, self._timeouts.response)
-        return self._waiting
 
     @property
     def is_untouched(self) -> bool:
         """Did this exchange end on a used connection, before a single byte of the answer?"""
-        return self.served > 0 and not self._has_received
+        return self.served > 0 and self._answer is not None and not self._answer.has_begun
+
+    @property
+    def persists(self) -> bool:
+        """Does the origin keep the connection after this answer?"""
+        return not self._is_broken and self._answer is not None and self._answer.persists
 
     @property
     def is_reusable(self) -> bool:
         """Has the exchange ended in a way that lets another one follow (RFC 9112 section 9.3)?"""
-        head, body = self._head, self.body
-        if self._is_broken or self._is_sending or head is None or body is None:
-            return False
-        return body.is_complete and self.persists and self._reader.is_empty
-
-    @property
-    def persists(self) -> bool:
-        """Does the origin keep the connection after this response (RFC 9112 section 9.3)?"""
-        head = self._head
-        if head is None or self._is_broken:
-            return False
-        return persists(head.minor, head.fields) and self.framing.kind is not Kind.CLOSE
+        answer = self._answer
+        return answer is not None and answer.is_complete and self.persists and not self._is_sending
 
     @property
     def is_tls(self) -> bool:
@@ -146,15 +120,14 @@ class Upstream(protocol.Protocol):
     def end_exchange(self) -> None:
         """The exchange is over, and the connection is idle from now on."""
         self.served += 1
-        self._method = b""
-        self._head = self.body = None
+        self._answer = None
         self.sweep.set(self, self._timeouts.idle)
 
     def take_over(self, receiver: Receiver) -> bytes:
         """Give the connection to *receiver* (101); returns what has arrived behind the head."""
         self._receiver = receiver
         self.sweep.drop(self)
-        return self._reader.take_rest()
+        return self._answer.take_rest() if self._answer is not None else b""
 
     def close(self) -> None:
         """Close the idle connection."""
@@ -170,8 +143,9 @@ class Upstream(protocol.Protocol):
             self.transport.abortConnection()
 
     def fail(self, error: errors.ExchangeError) -> None:
-        """End the exchange with *error*: its request could not be sent."""
-        self._fail(error)
+        """End the exchange with *error*."""
+        if self._answer is not None:
+            self._answer.fail(error)
         self.abort()
 
     # Source, for the response's body.
@@ -191,101 +165,53 @@ class Upstream(protocol.Protocol):
         net_transport.set_options(self.transport)
 
     def dataReceived(self, data: bytes) -> None:
-        """Read heads, then a body; anything else from an origin ends the connection."""
-        self._has_received = True
+        """Hand *data* to the answer that is awaited."""
         if self._receiver is not None:
             self._receiver.received(data)
-        elif self.body is not None:
-            self._read_body(self.body, data)
-        elif self._waiting is not None:
-            self._reader.feed(data)
-            self._read_heads()
-        else:
+            return
+        answer = self._answer
+        if answer is None:
             self.abort()  # RFC 9112 section 9.3: an idle connection has nothing to say
-
-    def _read_body(self, body: Body, data: bytes) -> None:
-        try:
-            rest = body.push(data)
-        except errors.ClientFault as fault:
-            self._is_broken = True
-            body.fail(errors.BadResponse(f"the origin's response is malformed: {fault.reason}"))
             return
-        if rest:
-            # Bytes behind the response answer nothing we asked (RFC 9112 section 9.2).
-            self._is_broken = True
-
-    def _read_heads(self) -> None:
         try:
-            while self._waiting is not None and (head := self._reader.next_head()) is not None:
-                self._take_head(parser.parse_response(head, self._limits))
-        except errors.ClientFault as fault:
-            self.fail(errors.BadResponse(f"the origin's response is malformed: {fault.reason}"))
-
-    def _take_head(self, head: ResponseHead) -> None:
-        if head.status < 200 and head.status != 101:
-            self._interim_count += 1
-            if self._interim_count > MAX_INTERIM:
-                raise errors.BadRequest("too many interim responses")
-            if self._on_interim is not None:
-                self._on_interim(head)
-            self.sweep.set(self, self._timeouts.response)
-            return
-        self.framing = how = framing.response_framing(head, self._method)
-        self.deadline = NEVER
-        self._head = head
-        self.body = body = Body(bodies.decoder_for(how), self)
-        if head.status != 101:
-            rest = self._reader.take_rest()
-            if rest:
-                self._read_body(body, rest)
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            waiting.callback(head)
+            answer.received(data)
+        except errors.BadResponse as error:
+            self.fail(error)
 
     def readConnectionLost(self) -> None:
         """The origin will send no more."""
         if self._receiver is not None:
             self._receiver.input_ended()
             return
-        self._end_input(is_clean=True)
-        if self.transport is not None:
-            self.transport.loseConnection()
+        self._is_broken = True
+        if self._answer is not None:
+            self._answer.input_ended(is_clean=True)
+        self.transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
         """Our half-close has left."""
 
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
         """The connection is gone: whoever waits is told."""
-        self._end_input(is_clean=reason.check(ConnectionDone) is not None)
-        self.sweep.drop(self)
-        if self._receiver is not None:
-            self._receiver.lost(reason.check(ConnectionDone) is not None)
-        self._keeper.lost(self)
-
-    def _end_input(self, is_clean: bool) -> None:
         self._is_broken = True
-        self._fail(errors.ConnectionEnded("the origin closed the connection without an answer"))
-        if self.body is not None and self._receiver is None:
-            if is_clean:
-                self.body.end_input()
-            elif not self.body.is_complete:
-                self.body.fail(self.cut())
-
-    def _fail(self, error: errors.ExchangeError) -> None:
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            waiting.errback(error)
-        elif self.body is not None and not self.body.is_complete:
-            self.body.fail(error)
+        self.sweep.drop(self)
+        is_clean = reason.check(ConnectionDone) is not None
+        if self._receiver is not None:
+            self._receiver.lost(is_clean)
+        elif self._answer is not None:
+            self._answer.input_ended(is_clean)
+        self._keeper.lost(self)
 
     # Watched.
 
     def expire(self) -> None:
         """See Watched: no response head in time, or idle for long enough."""
-        if self._waiting is None:
+        if self._answer is None:
             self.close()
+        elif self._answer.head is not None:
+            return  # its body has a time-out of its own
         elif self._is_sending:
-            self.sweep.set(self, self._timeouts.response)  # the upload has a time-out of its own
+            self.sweep.set(self, self._timeouts.response)  # so has the request's
         else:
             self.fail(errors.ResponseTimeout("the origin did not answer in time"))
 
@@ -318,12 +244,3 @@ class RequestSink:
     def stalled(self) -> errors.ExchangeError:
         """See Sink."""
         return errors.ReadTimeout("the origin stopped reading the request")
-
-
-def persists(minor: int, fields: Fields) -> bool:
-    """Does the connection of a message with these *fields* stay open (RFC 9112 section 9.3)?"""
-    options = fields.get(b"connection")
-    if options is None:
-        return minor > 0
-    tokens = fields.tokens(b"connection")
-    return b"close" not in tokens and (minor > 0 or b"keep-alive" in tokens)

@@ -98,3 +98,11 @@ def content_length(fields: Fields) -> int | None:
         # message has already been through somebody who was confused.
         raise errors.BadRequest("Content-Length isn't one plain number")
     return int(value)
+
+
+def persists(minor: int, fields: Fields) -> bool:
+    """Does the connection of a message with these *fields* stay open (RFC 9112 section 9.3)?"""
+    if b"connection" not in fields:
+        return minor > 0
+    tokens = fields.tokens(b"connection")
+    return b"close" not in tokens and (minor > 0 or b"keep-alive" in tokens)

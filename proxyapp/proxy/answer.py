@@ -1,0 +1,133 @@
+"""What an origin sends back for one request: interim heads, the final head, the body."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+
+from proxyapp import errors
+from proxyapp.stream import Body, Source
+from proxyapp.wire import bodies, framing, parser
+from proxyapp.wire.framing import NO_BODY, Kind
+from proxyapp.wire.messages import ResponseHead
+from proxyapp.wire.parser import HeadLimits, HeadReader
+
+# An origin that announces more interim responses than this isn't making progress.
+MAX_INTERIM = 64
+
+OnInterim = Callable[[ResponseHead], None]
+
+
+class Answer:
+    """The answer to a request with *method*, read from *source*.
+
+    *arrived* fires with the final head (101 counts as final); by then *body* and *framing* are
+    there. It fails with BadResponse and with whatever `fail` is given.
+    """
+
+    __slots__ = (
+        "_interim_left",
+        "_limits",
+        "_method",
+        "_on_interim",
+        "_reader",
+        "_source",
+        "arrived",
+        "body",
+        "framing",
+        "has_begun",
+        "has_excess",
+        "head",
+    )
+
+    def __init__(
+        self, source: Source, method: bytes, on_interim: OnInterim, limits: HeadLimits
+    ) -> None:
+        self.arrived: Deferred[ResponseHead] = Deferred()
+        self.head: ResponseHead | None = None
+        self.body: Body | None = None
+        self.framing = NO_BODY
+        self.has_begun = False
+        self.has_excess = False
+        self._source = source
+        self._method = method
+        self._on_interim = on_interim
+        self._limits = limits
+        self._interim_left = MAX_INTERIM
+        self._reader = HeadReader(limits)
+
+    def __repr__(self) -> str:
+        return f"<Answer {self.head.status if self.head else 'awaited'} {self.body!r}>"
+
+    @property
+    def is_complete(self) -> bool:
+        """Has all of it arrived, and nothing behind it?"""
+        return self.body is not None and self.body.is_complete and not self.has_excess
+
+    @property
+    def persists(self) -> bool:
+        """Does the origin keep the connection after it (RFC 9112 section 9.3)?"""
+        head = self.head
+        if head is None or self.framing.kind is Kind.CLOSE:
+            return False
+        return framing.persists(head.minor, head.fields)
+
+    def received(self, data: bytes) -> None:
+        """Take bytes that arrived; raises BadResponse while the head is awaited."""
+        self.has_begun = True
+        if self.body is not None:
+            self._read_body(self.body, data)
+            return
+        self._reader.feed(data)
+        try:
+            while self.head is None and (head := self._reader.next_head()) is not None:
+                self._take_head(parser.parse_response(head, self._limits))
+        except errors.ClientFault as fault:
+            raise errors.BadResponse(
+                f"the origin's response is malformed: {fault.reason}"
+            ) from fault
+
+    def _take_head(self, head: ResponseHead) -> None:
+        if head.status < 200 and head.status != 101:
+            self._interim_left -= 1
+            if not self._interim_left:
+                raise errors.BadRequest("too many interim responses")
+            self._on_interim(head)
+            return
+        self.framing = framing.response_framing(head, self._method)
+        self.head = head
+        self.body = body = Body(bodies.decoder_for(self.framing), self._source)
+        if head.status != 101 and not self._reader.is_empty:
+            self._read_body(body, self._reader.take_rest())
+        if not self.arrived.called:
+            self.arrived.callback(head)
+
+    def _read_body(self, body: Body, data: bytes) -> None:
+        try:
+            # Bytes behind the response answer nothing we asked (RFC 9112 section 9.2).
+            self.has_excess = bool(body.push(data)) or self.has_excess
+        except errors.ClientFault as fault:
+            self.has_excess = True
+            body.fail(errors.BadResponse(f"the origin's response is malformed: {fault.reason}"))
+
+    def input_ended(self, is_clean: bool) -> None:
+        """The origin sends no more; *is_clean* tells an orderly end from a broken one."""
+        if self.body is None:
+            self.fail(errors.ConnectionEnded("the origin closed the connection without an answer"))
+        elif is_clean:
+            self.body.end_input()
+        else:
+            self.fail(self._source.cut())
+
+    def fail(self, error: errors.ExchangeError) -> None:
+        """End it with *error*, unless it is complete."""
+        if self.body is not None:
+            if not self.body.is_complete:
+                self.body.fail(error)
+        elif not self.arrived.called:
+            self.arrived.errback(error)
+
+    def take_rest(self) -> bytes:
+        """Hand over what arrived behind a 101."""
+        return self._reader.take_rest()

@@ -1,0 +1,1 @@
+"""The clients' side: connections, the requests on them in turn, and the answers."""

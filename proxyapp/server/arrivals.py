@@ -1,0 +1,104 @@
+"""The bytes of one client connection, cut into requests; also the source of their bodies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from proxyapp import errors
+from proxyapp.exchange import Client, Request
+from proxyapp.net.timers import Sweep
+from proxyapp.net.transport import Transport
+from proxyapp.server.doors import Door, ServerLimits
+from proxyapp.stream import EMPTY, Body
+from proxyapp.wire import bodies, framing, parser, target
+from proxyapp.wire.framing import Framing, Kind
+from proxyapp.wire.parser import HeadReader
+from proxyapp.wire.target import Form
+
+
+class Arrivals:
+    """Requests of *client*, one at a time, and the door that each is for."""
+
+    __slots__ = (
+        "_client",
+        "_doors",
+        "_limits",
+        "body",
+        "head",
+        "reader",
+        "silence_timeout",
+        "sweep",
+        "transport",
+    )
+
+    def __init__(
+        self,
+        transport: Transport,
+        sweep: Sweep,
+        limits: ServerLimits,
+        doors: Mapping[Form, Door],
+        client: Client,
+    ) -> None:
+        self.transport = transport
+        self.sweep = sweep
+        self.silence_timeout = limits.read_timeout
+        self.reader = HeadReader(limits.head)
+        self.body: Body | None = None
+        self.head = b""
+        self._limits = limits
+        self._doors = doors
+        self._client = client
+
+    def next_request(self) -> tuple[Request, Door] | None:
+        """Return the next request whose head has arrived, or None.
+
+        Raises ClientFault; *head* then holds the bytes of the head, as far as they were found.
+        """
+        self.head = b""
+        head = self.reader.next_head()
+        if head is None:
+            return None
+        self.head = head
+        parsed = parser.parse_request(head, self._limits.head)
+        asked = target.parse_target(parsed.method, parsed.target)
+        target.check_host(asked, parsed.fields)
+        how = framing.request_framing(parsed)
+        body = EMPTY if how.kind is Kind.NONE else self._make_body(how)
+        return Request(parsed, asked, self._client, how, body), self._doors[asked.form]
+
+    def _make_body(self, how: Framing) -> Body:
+        limit = self._limits.body
+        if limit and how.length > limit:
+            raise errors.BodyTooLarge("the request body is longer than [limits] body allows")
+        body = Body(bodies.decoder_for(how), self, limit)
+        if not body.is_complete:
+            self.body = body
+            if not self.reader.is_empty:
+                self.reader.feed(self.read_body(self.reader.take_rest()))
+        return body
+
+    def read_body(self, data: bytes) -> bytes:
+        """Give *data* to the body that is arriving; return what lies behind it.
+
+        Raises ClientFault where the body is broken; then the connection can't be read any more.
+        """
+        body = self.body
+        assert body is not None
+        try:
+            rest = body.push(data)
+        except errors.ClientFault:
+            self.body = None
+            raise
+        if body.is_complete:
+            self.body = None
+        return rest
+
+    # Source.
+
+    def silent(self) -> errors.ExchangeError:
+        """See stream.Source."""
+        return errors.RequestTimeout("the request body stopped arriving")
+
+    def cut(self) -> errors.ExchangeError:
+        """See stream.Source."""
+        return errors.BadRequest("the request body ended too early")

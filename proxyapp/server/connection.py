@@ -1,0 +1,243 @@
+"""One client connection: reads requests in turn, and gives each its turn.
+
+It doesn't know proxy from files: the form of the target picks a door, and the door's responder
+does the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from twisted.internet import protocol
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from proxyapp import errors, stream
+from proxyapp.exchange import Client, Request
+from proxyapp.net import transport as net_transport
+from proxyapp.net.timers import NEVER
+from proxyapp.net.transport import Transport
+from proxyapp.server import turn
+from proxyapp.server.arrivals import Arrivals
+from proxyapp.server.closing import Closing
+from proxyapp.server.doors import Clients, Door, Surroundings
+from proxyapp.server.turn import Turn
+from proxyapp.stream import Body
+from proxyapp.wire import framing
+from proxyapp.wire.target import Form
+
+
+@implementer(IHalfCloseableProtocol)
+class ClientConnection(protocol.Protocol):
+    """Speaks HTTP/1.1 and 1.0 to one client."""
+
+    transport: Transport  # type: ignore[assignment]  # ITransport lacks what TCP's has
+
+    def __init__(
+        self,
+        around: Surroundings,
+        doors: Mapping[Form, Door],
+        client: Client,
+        on_lost: Callable[[Client], None],
+        refusal: errors.ExchangeError | None,
+    ) -> None:
+        self.sweep = around.sweep
+        self.stall_timeout = around.limits.write_timeout
+        self.deadline = NEVER
+        self.slot = 0
+        self._around = around
+        self._doors = doors
+        self._client = client
+        self._on_lost = on_lost
+        self._refusal = refusal
+        self._turn: Turn | None = None
+        self._receiver: stream.Receiver | None = None
+        self._closing: Closing | None = None
+        self._is_taking = False
+        self._is_held = False
+        self._is_in_head = False
+        self._input_ended = False
+
+    def __repr__(self) -> str:
+        state = "idle" if self._turn is None else repr(self._turn)
+        return f"<ClientConnection {self._client.host}:{self._client.port} {state}>"
+
+    # Protocol.
+
+    def connectionMade(self) -> None:
+        """Wait for the first request, or turn the client away."""
+        net_transport.set_options(self.transport)
+        around = self._around
+        self._arrivals = Arrivals(
+            self.transport, self.sweep, around.limits, self._doors, self._client
+        )
+        if self._refusal is not None:
+            self._refuse(self._refusal)
+        else:
+            self.sweep.set(self, around.limits.idle_timeout)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Hand *data* to whatever it belongs to: a tunnel, a body, or the next head."""
+        if self._receiver is not None:
+            self._receiver.received(data)
+            return
+        if self._closing is not None:
+            self._closing.throw_away(data)
+            return
+        arrivals = self._arrivals
+        if arrivals.body is not None:
+            data = self._read_body(arrivals.body, data)
+            if not data:
+                return
+        arrivals.reader.feed(data)
+        if self._turn is None:
+            self._take_requests()
+        elif arrivals.reader.is_full:
+            self._is_held = True
+            self.transport.pauseProducing()
+
+    def _read_body(self, body: Body, data: bytes) -> bytes:
+        try:
+            return self._arrivals.read_body(data)
+        except errors.ClientFault as fault:
+            # What follows can't be trusted: from now on it is thrown away.
+            self._closing = Closing(self.transport, self.sweep, self.stall_timeout)
+            body.fail(fault)
+            return b""
+
+    def readConnectionLost(self) -> None:
+        """The client will send no more, but may well read on (RFC 9112 section 9.6)."""
+        self._input_ended = True
+        if self._receiver is not None:
+            self._receiver.input_ended()
+            return
+        if self._arrivals.body is not None:
+            self._arrivals.body.end_input()
+        if self._turn is None:
+            self._close(is_read=True)
+
+    def writeConnectionLost(self) -> None:
+        """Our half-close has left."""
+
+    def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
+        """The client is gone: what runs for it is given up."""
+        self.sweep.drop(self)
+        if self._closing is not None:
+            self._closing.stop()
+        self._on_lost(self._client)
+        if self._receiver is not None:
+            self._receiver.lost(reason.check(ConnectionDone) is not None)
+        elif self._turn is not None:
+            self._turn.cancel()
+
+    # Requests, in turn.
+
+    def _take_requests(self) -> None:
+        """Begin the next requests that have arrived, as long as they are answered at once."""
+        if self._is_taking:
+            return
+        self._is_taking = True
+        try:
+            while self._turn is None and self._closing is None and self._take_request():
+                pass
+        finally:
+            self._is_taking = False
+
+    def _take_request(self) -> bool:
+        try:
+            arrived = self._arrivals.next_request()
+        except errors.ExchangeError as error:
+            self._refuse(error)
+            return False
+        if arrived is None:
+            self._await_head()
+            return False
+        request, door = arrived
+        self._is_in_head = False
+        self.deadline = NEVER
+        self._turn = Turn(self, self._around, door, request, self._end_turn)
+        self._turn.begin()
+        return True
+
+    def _await_head(self) -> None:
+        reader = self._arrivals.reader
+        if self._is_held and not reader.is_full:
+            self._is_held = False
+            self.transport.resumeProducing()
+        if self._input_ended:
+            self._close(is_read=True)
+        elif not reader.is_empty and not self._is_in_head:
+            self._is_in_head = True
+            self.sweep.set(self, self._around.limits.head_timeout)
+
+    def _end_turn(self) -> None:
+        ended, self._turn = self._turn, None
+        if ended is None or self._receiver is not None or not self.transport.connected:
+            return
+        is_read = ended.request.body.is_complete
+        if not ended.reply.persists or not is_read or self._input_ended:
+            self._close(is_read)
+            return
+        self.sweep.set(self, self._around.limits.idle_timeout)
+        if not self._arrivals.reader.is_empty or self._is_held:
+            self._take_requests()
+
+    def _refuse(self, error: errors.ExchangeError) -> None:
+        turn.refuse(self, self._around, self._client, error, self._arrivals.head)
+        self._close(is_read=False)
+
+    def _close(self, is_read: bool) -> None:
+        """Close once everything has been sent; linger if the client may still be sending."""
+        self.sweep.drop(self)
+        self._arrivals.body = None
+        if self._closing is None:
+            self._closing = Closing(self.transport, self.sweep, self.stall_timeout)
+        if is_read or self._input_ended:
+            self._closing.close()
+        else:
+            self._closing.linger()
+
+    # Connection, for the reply.
+
+    def may_persist(self, request: Request | None) -> bool:
+        """See reply.Connection: the client wants it, and the request's body is or will be read."""
+        if request is None or self._input_ended or self._closing is not None:
+            return False
+        body = self._arrivals.body
+        if body is not None and not body.is_taken:
+            return False
+        return framing.persists(request.head.minor, request.head.fields)
+
+    def leave_http(self, receiver: stream.Receiver) -> bytes:
+        """See reply.Connection."""
+        self._receiver = receiver
+        self.sweep.drop(self)
+        return self._arrivals.reader.take_rest()
+
+    # Watched.
+
+    def expire(self) -> None:
+        """See Watched: no head in time, or idle for long enough."""
+        if self._is_in_head:
+            self._refuse(errors.RequestTimeout("the request did not arrive in time"))
+        else:
+            self._close(is_read=True)
+
+
+class Listener(protocol.Factory):
+    """Makes the connections of one listening section: all of them through the same doors."""
+
+    noisy = False
+
+    def __init__(self, around: Surroundings, doors: Mapping[Form, Door], clients: Clients) -> None:
+        self._around = around
+        self._doors = doors
+        self._clients = clients
+
+    def buildProtocol(self, addr: IAddress | None) -> ClientConnection:
+        """See IProtocolFactory."""
+        client = Client(getattr(addr, "host", "") or "", getattr(addr, "port", 0) or 0)
+        refusal = self._clients.enter(client)
+        return ClientConnection(self._around, self._doors, client, self._clients.leave, refusal)

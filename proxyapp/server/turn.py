@@ -1,0 +1,138 @@
+"""One request's turn: its responder runs, what goes wrong is told, and the record is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from proxyapp import errors
+from proxyapp.exchange import Client, Request
+from proxyapp.rules.logformat import Record
+from proxyapp.server.doors import Door, Surroundings
+from proxyapp.server.reply import ClientReply, Connection
+from proxyapp.wire import headers, writer
+from proxyapp.wire.messages import OutgoingResponse
+
+_log = Logger()
+
+
+class Turn:
+    """The exchange of *request*; *on_end* is called once, when nothing more will be sent."""
+
+    __slots__ = ("_around", "_door", "_on_end", "_running", "reply", "request")
+
+    def __init__(
+        self,
+        connection: Connection,
+        around: Surroundings,
+        door: Door,
+        request: Request,
+        on_end: Callable[[], None],
+    ) -> None:
+        self.request = request
+        self._around = around
+        self._door = door
+        self._on_end = on_end
+        self._running: Deferred[None] | None = None
+        head, client = request.head, request.client
+        record = Record(
+            started=around.seconds(),
+            client_host=client.host,
+            client_port=client.port,
+            service=door.service,
+            method=head.method,
+            target=head.target,
+            minor=head.minor,
+            referer=head.fields.get(b"referer") or b"",
+            user_agent=head.fields.get(b"user-agent") or b"",
+        )
+        self.reply = ClientReply(connection, request, record, around.seconds)
+
+    def __repr__(self) -> str:
+        return f"<Turn of {self.request.head.method!r} {self.reply!r}>"
+
+    def begin(self) -> None:
+        """Ask the judge, then let the responder answer."""
+        decision = self._around.judge.client(self.request.client.host, self._door.service)
+        if not decision.allowed:
+            self.reply.record.rule = decision.rule
+            self._end(Failure(errors.AccessDenied(decision.reason)))
+            return
+        running = Deferred.fromCoroutine(self._door.responder.respond(self.request, self.reply))
+        self._running = running
+        running.addCallbacks(self._end, self._end)
+
+    def cancel(self) -> None:
+        """The client is gone: give up what runs for it."""
+        if self._running is not None:
+            self._running.cancel()
+
+    def _end(self, outcome: Failure | None) -> None:
+        self._running = None
+        record = self.reply.record
+        if outcome is not None:
+            self._fail(_as_error(outcome))
+        record.received = record.received or self.request.body.size
+        _write(record, self._around)
+        self._on_end()
+
+    def _fail(self, error: errors.ExchangeError) -> None:
+        reply = self.reply
+        reply.record.error, reply.record.reason = error.token, error.reason
+        if isinstance(error, errors.ClientGone):
+            reply.record.status = reply.record.status or error.status
+            reply.transport.abortConnection()
+        elif reply.has_begun:
+            # A cut connection is the only way left to say that this isn't whole.
+            reply.transport.abortConnection()
+        else:
+            _answer_error(reply, error, self._around)
+
+
+def refuse(
+    connection: Connection,
+    around: Surroundings,
+    client: Client,
+    error: errors.ExchangeError,
+    head: bytes,
+) -> None:
+    """Answer, with *error*, the *head* of what can't be read as a request; the caller closes."""
+    line = head[: max(0, head.find(b"\r\n"))].split(b" ")
+    method, asked = (line[0], line[1]) if len(line) > 2 else (b"", b"")
+    record = Record(
+        started=around.seconds(),
+        client_host=client.host,
+        client_port=client.port,
+        method=method if headers.is_token(method) else b"",
+        target=asked,
+        error=error.token,
+        reason=error.reason,
+    )
+    _answer_error(ClientReply(connection, None, record, around.seconds), error, around)
+    _write(record, around)
+
+
+def _answer_error(reply: ClientReply, error: errors.ExchangeError, around: Surroundings) -> None:
+    head = reply.request.head if reply.request is not None else None
+    fields, body = around.page(error, head, reply.record.service)
+    reason = writer.reason_for(error.status)
+    reply.answer(OutgoingResponse(error.status, reason, [*fields, *error.fields]), body)
+
+
+def _write(record: Record, around: Surroundings) -> None:
+    # The time of day may be set back meanwhile.
+    record.duration = max(0.0, around.seconds() - record.started)
+    around.log.write(record)
+
+
+def _as_error(failure: Failure) -> errors.ExchangeError:
+    error = failure.value
+    if isinstance(error, errors.ExchangeError):
+        return error
+    if isinstance(error, CancelledError):
+        return errors.ClientGone("the client closed the connection")
+    _log.failure("a mistake of ours ended an exchange", failure)
+    return errors.InternalError("an error in the proxy itself; its event log has the details")
