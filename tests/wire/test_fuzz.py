@@ -139,7 +139,7 @@ def converse(data: bytes, step: int, take: Callable[[bytes], framing.Framing]) -
     return [*told, body, reader.take_rest()]
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=2000, deadline=None)
 @given(ANYTHING, STEPS)
 def test_requests(data: bytes, step: int) -> None:
     """Any bytes are requests or the client's fault, and the same however they arrive."""
@@ -148,7 +148,7 @@ def test_requests(data: bytes, step: int) -> None:
     assert converse(data, step, take_request) == whole
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=2000, deadline=None)
 @given(ANYTHING, STEPS)
 def test_responses(data: bytes, step: int) -> None:
     """Any bytes are responses or a fault of who sent them, and the same however they arrive."""

@@ -1,7 +1,8 @@
 """The same bytes through our parser and through h11: they agree, or the difference has a name.
 
 Each table below is complete for the messages it is tried on: a disagreement between the two that
-isn't in it fails the tests, and so does one in it that has gone away.
+isn't in it fails the tests, and so does one in it that has gone away. Most of this file is those
+tables; the code before them turns what either parser says into a value that can be compared.
 """
 
 from __future__ import annotations
@@ -87,8 +88,9 @@ def our_response(data: bytes, step: int = 1 << 20, method: bytes = b"GET") -> Ve
 
 def as_gateway(verdict: Verdict) -> Verdict:
     """Return *verdict* with the status that a client is told of a bad response."""
-    bad = isinstance(verdict, Refusal) and verdict.status
-    return verdict._replace(status=502) if bad else verdict
+    if isinstance(verdict, Message) or verdict == UNFINISHED:
+        return verdict
+    return verdict._replace(status=502)
 
 
 def ours(
