@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from proxyapp import stream
@@ -21,8 +20,7 @@ class Client(NamedTuple):
     port: int
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A request whose head has arrived; its *body* may still be on its way."""
 
     head: RequestHead

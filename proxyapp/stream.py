@@ -88,42 +88,30 @@ class Source(Protocol):
         """Return the error that says that the connection ended inside the body."""
 
 
-@implementer(IPushProducer)
 class Body:
     """One body: its source's connection calls `push` and `end_input`, who answers `deliver`."""
 
     __slots__ = (
         "_decoder",
-        "_delivered",
+        "_delivery",
         "_error",
-        "_is_paused",
         "_limit",
-        "_moved",
         "_pending",
-        "_progress",
-        "_sink",
         "_source",
-        "_splice",
-        "deadline",
+        "is_taken",
         "size",
-        "slot",
     )
 
     def __init__(self, decoder: Decoder, source: Source, limit: int = 0) -> None:
+        """Take the framing off with *decoder*; *limit* bytes are too many, unless it is 0."""
         self._decoder = decoder
         self._source = source
-        self._sink: Sink | None = None
-        self._pending = b""
-        self._delivered: Deferred[None] | None = None
-        self._error: errors.ExchangeError | None = None
-        self._is_paused = False
         self._limit = limit
-        self._splice: splice.Splice | None = None
-        self._moved = 0.0
-        self._progress = (0, 0)
+        self._pending = b""
+        self._error: errors.ExchangeError | None = None
+        self._delivery: _Delivery | None = None
+        self.is_taken = False  # does anybody read it?
         self.size = 0
-        self.deadline = NEVER
-        self.slot = 0
 
     def __repr__(self) -> str:
         state = "complete" if self._decoder.complete else "arriving"
@@ -133,11 +121,6 @@ class Body:
     def is_complete(self) -> bool:
         """Has the whole body arrived?"""
         return self._decoder.complete
-
-    @property
-    def is_taken(self) -> bool:
-        """Does anybody read it?"""
-        return self._sink is not None
 
     # What the source's connection calls.
 
@@ -150,16 +133,12 @@ class Body:
         self.size += len(piece)
         if self._limit and self.size > self._limit:
             raise errors.BodyTooLarge("the request body is longer than [limits] body allows")
-        if self._sink is None:
-            self._pending += piece
-            if len(self._pending) >= HOLD and not self._decoder.complete:
-                self._source.transport.pauseProducing()
+        if self._delivery is not None:
+            self._delivery.pass_on(piece)
             return rest
-        self._moved = self._source.sweep.now
-        if piece:
-            self._sink.write(piece)
-        if self._decoder.complete:
-            self._fire()
+        self._pending = self._pending + piece if self._pending else piece
+        if len(self._pending) >= HOLD and not self._decoder.complete:
+            self._source.transport.pauseProducing()
         return rest
 
     def end_input(self) -> None:
@@ -168,53 +147,80 @@ class Body:
             return
         if not self._decoder.end():
             self.fail(self._source.cut())
-        else:
-            self._fire()
+        elif self._delivery is not None:
+            self._delivery.end(None)
 
     def fail(self, error: errors.ExchangeError) -> None:
         """End the body with *error*; the delivery raises it."""
         if self._error is None:
             self._error = error
-            self._fire()
+            if self._delivery is not None:
+                self._delivery.end(error)
 
     # What the answering side calls.
+
+    def hand_over(self, sink: Sink) -> bool:
+        """Hand everything over to *sink* if it has all arrived; False if it hasn't."""
+        if self._error is not None or not self._decoder.complete:
+            return False
+        self.is_taken = True
+        pending, self._pending = self._pending, b""
+        if pending:
+            sink.write(pending)
+        sink.finish(self._decoder.trailers)
+        return True
 
     async def deliver(self, sink: Sink) -> None:
         """Hand everything over to *sink*, at the pace of its connection, to the end.
 
         Raises the ExchangeError that ended the body early, on either side.
         """
-        self._sink = sink
+        if self.hand_over(sink):
+            return
+        self.is_taken = True
         if self._pending:
             pending, self._pending = self._pending, b""
             sink.write(pending)
         if self._error is None and not self._decoder.complete:
-            await self._stream(sink)
+            sink.flush()
+            self._delivery = delivery = _Delivery(self._source, sink, self._decoder)
+            try:
+                await delivery.run()
+            finally:
+                self._delivery = None
+                self.size += delivery.stop()
         if self._error is not None:
             raise self._error
         sink.finish(self._decoder.trailers)
 
-    async def _stream(self, sink: Sink) -> None:
-        sink.flush()
-        self._delivered = Deferred()
-        self._moved = self._source.sweep.now
-        timeout = min(sink.stall_timeout, self._source.silence_timeout)
-        self._source.sweep.set(self, timeout * _LOOK)
-        if not self._start_splice(sink):
+
+@implementer(IPushProducer)
+class _Delivery:
+    """The rest of a body on its way to *sink*, which takes longer than one turn of the loop."""
+
+    def __init__(self, source: Source, sink: Sink, decoder: Decoder) -> None:
+        self._source = source
+        self._sink = sink
+        self._decoder = decoder
+        self._ended: Deferred[None] = Deferred()
+        self._is_paused = False
+        self._moved_at = source.sweep.now
+        self._progress = (0, 0)
+        self._splice: splice.Splice | None = None
+        self.deadline = NEVER
+        self.slot = 0
+
+    def run(self) -> Deferred[None]:
+        """Begin; fires at the end of the body, or with the error that ended it."""
+        source, sink = self._source, self._sink
+        source.sweep.set(self, min(sink.stall_timeout, source.silence_timeout) * _LOOK)
+        if not self._start_splice():
             sink.transport.registerProducer(self, True)
             self.resumeProducing()
-        try:
-            await self._delivered
-        finally:
-            self._delivered = None
-            self._source.sweep.drop(self)
-            if self._splice is not None:
-                self._splice.stop()
-            else:
-                sink.transport.unregisterProducer()
+        return self._ended
 
-    def _start_splice(self, sink: Sink) -> bool:
-        decoder = self._decoder
+    def _start_splice(self) -> bool:
+        decoder, sink = self._decoder, self._sink
         if not (isinstance(decoder, LengthDecoder) and sink.is_raw):
             return False
         if decoder.remaining < SPLICE_FROM:
@@ -224,22 +230,41 @@ class Body:
         )
         return self._splice is not None
 
+    def pass_on(self, piece: bytes) -> None:
+        """Take the next bytes."""
+        self._moved_at = self._source.sweep.now
+        if piece:
+            self._sink.write(piece)
+        if self._decoder.complete:
+            self.end(None)
+
     def _drained(self) -> None:
-        moving, sink, decoder = self._splice, self._sink, self._decoder
+        moving, decoder = self._splice, self._decoder
         assert moving is not None
-        assert sink is not None
         assert isinstance(decoder, LengthDecoder)
-        self.size += moving.moved
-        sink.passed(moving.moved)
         decoder.skip(moving.moved)
         if decoder.complete:
             self._source.transport.resumeProducing()
-            self._fire()
+            self.end(None)
 
-    def _fire(self) -> None:
-        delivered, self._delivered = self._delivered, None
-        if delivered is not None:
-            delivered.callback(None)
+    def end(self, error: errors.ExchangeError | None) -> None:
+        """Wake whoever waits; with *error*, by raising it."""
+        if self._ended.called:
+            return
+        if error is None:
+            self._ended.callback(None)
+        else:
+            self._ended.errback(error)
+
+    def stop(self) -> int:
+        """Let go of both connections; return how many bytes were spliced."""
+        self._source.sweep.drop(self)
+        if self._splice is None:
+            self._sink.transport.unregisterProducer()
+            return 0
+        self._splice.stop()
+        self._sink.passed(self._splice.moved)
+        return self._splice.moved
 
     # IPushProducer, for the sink's connection.
 
@@ -251,7 +276,7 @@ class Body:
     def resumeProducing(self) -> None:
         """The sink has sent what it had."""
         self._is_paused = False
-        self._moved = self._source.sweep.now
+        self._moved_at = self._source.sweep.now
         self._source.transport.resumeProducing()
 
     def stopProducing(self) -> None:
@@ -263,18 +288,16 @@ class Body:
     def expire(self) -> None:
         """See Watched: fail if nothing moved since the last look, else look again later."""
         sink, source = self._sink, self._source
-        if sink is None:
-            return
         moved = self._splice.moved if self._splice is not None else 0
         progress = (moved, net_transport.unsent(sink.transport))
         if progress != self._progress:
             self._progress = progress
-            self._moved = source.sweep.now
+            self._moved_at = source.sweep.now
         is_blocked = self._is_paused or (self._splice is not None and self._splice.is_blocked)
         limit = sink.stall_timeout if is_blocked else source.silence_timeout
-        left = self._moved + limit - source.sweep.now
+        left = self._moved_at + limit - source.sweep.now
         if left <= 0:
-            self.fail(sink.stalled() if is_blocked else source.silent())
+            self.end(sink.stalled() if is_blocked else source.silent())
         else:
             source.sweep.set(self, min(left, limit * _LOOK))
 

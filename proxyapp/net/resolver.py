@@ -7,7 +7,7 @@ from collections import OrderedDict
 from ipaddress import ip_address
 from typing import NamedTuple, Protocol
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import TimeoutError as TwistedTimeout
 from twisted.internet.interfaces import IReactorThreads
 from twisted.internet.threads import deferToThreadPool
@@ -83,7 +83,7 @@ class Resolver:
         if len(self._waiting) >= MAX_WAITING:
             raise errors.Overloaded("too many names are being looked up at once")
         self._waiting[host] = [mine]
-        asked = self._lookup(host)
+        asked = maybeDeferred(self._lookup, host)
         asked.addCallbacks(
             lambda found: self._keep(host, _Entry(self._until(found.ttl), found.literals, None)),
             lambda failure: self._keep(host, self._negative(failure)),

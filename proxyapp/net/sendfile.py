@@ -44,7 +44,7 @@ class SendFile:
             return main.CONNECTION_LOST
         self._offset += sent
         self.remaining -= sent
-        if not sent:
+        if not sent and step:
             self._end(FileShrank())
             return main.CONNECTION_LOST
         if self.remaining:
@@ -52,6 +52,11 @@ class SendFile:
         else:
             self._end(None)
         return None
+
+    def lost(self) -> None:
+        """See Job."""
+        if not self.done.called:
+            self.done.errback(ConnectionError())
 
     def stop(self) -> None:
         """Send no more; the descriptor of the file may be closed from now on."""

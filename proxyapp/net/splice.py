@@ -73,7 +73,8 @@ class Splice:
         if not taken:
             self._has_ended = True
             self._finish()
-            return main.CONNECTION_DONE
+            # Whoever was told may have closed the source on the spot; that can't be done twice.
+            return main.CONNECTION_DONE if self._source.connected else None
         self._in_pipe = taken
         if self._remaining is not None:
             self._remaining -= taken
@@ -86,9 +87,12 @@ class Splice:
             return main.CONNECTION_LOST
         if not self._in_pipe:
             self._target.end_job()
-            if not self._finished():
+            if not self._finished() and self._source.connected:
                 self._source.startReading()
         return None
+
+    def lost(self) -> None:
+        """See Job; the owner hears of it from the target's protocol."""
 
     def _pass_on(self) -> None:
         target = self._target
@@ -149,6 +153,8 @@ def splice(
 
     None where that can't be done in the kernel; then nothing has happened.
     """
+    if count == 0:
+        return None
     for transport in (source, target):
         if not isinstance(transport, ImmediateTransport) or transport.TLS:
             return None

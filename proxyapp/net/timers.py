@@ -10,9 +10,12 @@ import math
 from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
 
 TICK = 0.25  # seconds; no time-out of ours is told more exactly than this
 NEVER = math.inf
+
+_log = Logger()
 
 
 class Watched(Protocol):
@@ -46,6 +49,7 @@ class Sweep:
 
     def start(self) -> None:
         """Begin to tick."""
+        self.now = self._clock.seconds()
         self._schedule()
 
     def stop(self) -> None:
@@ -53,6 +57,9 @@ class Sweep:
         if self._call is not None:
             self._call.cancel()
             self._call = None
+        for items in self._slots.values():
+            for item in items:
+                item.slot = 0
         self._slots.clear()
 
     def set(self, item: Watched, seconds: float) -> None:
@@ -85,7 +92,9 @@ class Sweep:
             self._leave(item)
 
     def _schedule(self) -> None:
-        self._call = self._clock.callLater(TICK, self._tick)
+        # At the multiples of TICK, where the slots end.
+        seconds = self._clock.seconds()
+        self._call = self._clock.callLater(TICK - seconds % TICK, self._tick)
 
     def _tick(self) -> None:
         self._schedule()
@@ -106,6 +115,12 @@ class Sweep:
             item.slot = 0
             if item.deadline <= self.now:
                 item.deadline = NEVER
-                item.expire()
+                self._expire(item)
             elif item.deadline != NEVER:
                 self._move(item, item.deadline)
+
+    def _expire(self, item: Watched) -> None:
+        try:
+            item.expire()
+        except Exception:  # the others' time-outs still count
+            _log.failure("a time-out failed: {item}", item=item)

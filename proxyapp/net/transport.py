@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet import main, tcp
 from twisted.internet.interfaces import IAddress, ITCPTransport
+from twisted.python.failure import Failure
 
 from proxyapp.net import compat
 
@@ -66,6 +67,9 @@ class Job(Protocol):
     def drain(self) -> Exception | None:
         """The socket takes bytes: give it some. Returns the reason if the connection is lost."""
 
+    def lost(self) -> None:
+        """The connection is gone, and its protocol has been told."""
+
 
 class InputSplice(Protocol):
     """What takes a transport's input past its protocol."""
@@ -91,6 +95,7 @@ class ImmediateTransport(_Base):
             or self.TLS
             or not self.connected
             or self._writeDisconnected
+            or self._aborting
         ):
             super().write(data)
             return
@@ -101,6 +106,8 @@ class ImmediateTransport(_Base):
             sent = 0
         if sent < len(data):
             super().write(data[sent:] if sent else data)
+        elif self.producer is not None and not self.streamingProducer:
+            self.startWriting()  # a pull producer is asked for more when the buffers are empty
 
     @property
     def unsent(self) -> int:
@@ -147,10 +154,28 @@ class ImmediateTransport(_Base):
             self.abortConnection()
 
     def end_job(self) -> None:
-        """The job has no more bytes."""
+        """The job has no more bytes; a close that was asked for meanwhile goes on."""
         self.job = None
-        if not self.unsent:
+        is_closing = self.disconnecting or (
+            self._writeDisconnecting and not self._writeDisconnected
+        )
+        if self.connected and (self.unsent or is_closing):
+            self.startWriting()
+        else:
             self.stopWriting()
+
+    def _postLoseConnection(self) -> Exception | None:
+        if self.job is not None:
+            return None  # its bytes go before the end
+        result: Exception | None = super()._postLoseConnection()
+        return result
+
+    def connectionLost(self, reason: Failure) -> None:
+        """See IReadDescriptor; a job that nobody ended hears of it last."""
+        super().connectionLost(reason)
+        job, self.job = self.job, None
+        if job is not None:
+            job.lost()
 
 
 class ImmediateServer(ImmediateTransport, tcp.Server):

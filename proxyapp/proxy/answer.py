@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from proxyapp import errors
 from proxyapp.stream import Body, Source
 from proxyapp.wire import bodies, framing, parser
-from proxyapp.wire.framing import NO_BODY, Kind
+from proxyapp.wire.framing import NO_BODY, UNTIL_CLOSE
 from proxyapp.wire.messages import ResponseHead
 from proxyapp.wire.parser import HeadLimits, HeadReader
 
@@ -23,7 +23,8 @@ class Answer:
     """The answer to a request with *method*, read from *source*.
 
     *arrived* fires with the final head (101 counts as final); by then *body* and *framing* are
-    there. It fails with BadResponse and with whatever `fail` is given.
+    there, and *persists* says whether the origin keeps the connection after it (RFC 9112 section
+    9.3). It fails with BadResponse and with whatever `fail` is given.
     """
 
     __slots__ = (
@@ -39,6 +40,7 @@ class Answer:
         "has_begun",
         "has_excess",
         "head",
+        "persists",
     )
 
     def __init__(
@@ -50,6 +52,7 @@ class Answer:
         self.framing = NO_BODY
         self.has_begun = False
         self.has_excess = False
+        self.persists = False
         self._source = source
         self._method = method
         self._on_interim = on_interim
@@ -64,14 +67,6 @@ class Answer:
     def is_complete(self) -> bool:
         """Has all of it arrived, and nothing behind it?"""
         return self.body is not None and self.body.is_complete and not self.has_excess
-
-    @property
-    def persists(self) -> bool:
-        """Does the origin keep the connection after it (RFC 9112 section 9.3)?"""
-        head = self.head
-        if head is None or self.framing.kind is Kind.CLOSE:
-            return False
-        return framing.persists(head.minor, head.fields)
 
     def received(self, data: bytes) -> None:
         """Take bytes that arrived; raises BadResponse while the head is awaited."""
@@ -95,11 +90,12 @@ class Answer:
                 raise errors.BadRequest("too many interim responses")
             self._on_interim(head)
             return
-        self.framing = framing.response_framing(head, self._method)
+        self.framing = how = framing.response_framing(head, self._method)
         self.head = head
-        self.body = body = Body(bodies.decoder_for(self.framing), self._source)
+        self.persists = how is not UNTIL_CLOSE and framing.persists(head.minor, head.fields)
+        self.body = Body(bodies.decoder_for(how), self._source)
         if head.status != 101 and not self._reader.is_empty:
-            self._read_body(body, self._reader.take_rest())
+            self._read_body(self.body, self._reader.take_rest())
         if not self.arrived.called:
             self.arrived.callback(head)
 

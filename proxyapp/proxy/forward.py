@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -20,7 +20,7 @@ from proxyapp.proxy.upstream import RequestSink, Upstream
 from proxyapp.rules import hops
 from proxyapp.rules.hops import Hop
 from proxyapp.wire import writer
-from proxyapp.wire.framing import Kind
+from proxyapp.wire.framing import NO_BODY
 from proxyapp.wire.messages import OutgoingRequest, OutgoingResponse, ResponseHead
 from proxyapp.wire.target import Origin
 
@@ -29,8 +29,7 @@ _IDEMPOTENT = frozenset(b"GET HEAD OPTIONS TRACE PUT DELETE".split())
 _ALLOW = (b"Allow", b"CONNECT, DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, TRACE")
 
 
-@dataclass(slots=True)
-class _Asked:
+class _Asked(NamedTuple):
     """A request that an origin answers: by which connection, with what, and the upload's end."""
 
     upstream: Upstream
@@ -63,24 +62,31 @@ class ForwardProxyResource:
         head = request.head
         # Is it for this hop, or has it been here?
         hops.check_loop(head.fields, self._hop.pseudonym)
-        if b"max-forwards" in head.fields and hops.answers_here(head):
+        if b"max-forwards" in head.fields.combined and hops.answers_here(head):
             _answer_here(request, reply)
             return
         # Which origin, and what does it get to read?
         origin = self._upgrade.origin_for(request)
         if origin is not request.target.origin:
             reply.record.url = b"https://" + authority(origin) + request.target.path
-        fields = hops.request_fields(
+        lines = hops.request_lines(
             head, authority(origin), request.client.host, request.framing, self._hop
         )
-        asking = writer.request_head(OutgoingRequest(head.method, request.target.path, fields))
+        asking = writer.request_head(OutgoingRequest(head.method, request.target.path, [], lines))
         # Ask, and pass the answer on.
         asked = await self._ask(request, origin, asking, reply)
         try:
             if asked.response.status == 101:
                 await self._switch(asked, reply)
-            else:
-                await self._pass_on(asked, reply)
+                return
+            body = asked.answer.body
+            assert body is not None
+            sink = reply.begin(self._outgoing(asked.response), asked.answer.framing)
+            if not body.hand_over(sink):
+                await body.deliver(sink)
+            if asked.upload is not None and asked.upstream.persists:
+                # An early answer: an origin that keeps the connection reads the whole request.
+                await asked.upload
         finally:
             if asked.upload is not None:
                 asked.upload.cancel()
@@ -88,38 +94,28 @@ class ForwardProxyResource:
 
     async def _ask(self, request: Request, origin: Origin, asking: bytes, reply: Reply) -> _Asked:
         """Send the request; again, if it may be, when a used connection died under it."""
-        attempts = self._retries if _is_repeatable(request) else 0
+        method = request.head.method
+        has_body = request.framing is not NO_BODY
+        attempts = 0 if has_body or method not in _IDEMPOTENT else self._retries
         while True:
-            upstream = await self._pool.getConnection(origin)
+            upstream = self._pool.take_idle(origin) or await self._pool.getConnection(origin)
             _note(upstream, reply)
+            upload = None
             try:
-                return await self._ask_once(request, upstream, asking, reply)
-            except errors.ConnectionEnded:
+                answer = upstream.ask(
+                    asking, method, has_body, lambda head: reply.interim(self._outgoing(head))
+                )
+                if has_body:
+                    upload = self._upload(request, upstream)
+                return _Asked(upstream, answer, await answer.arrived, upload)
+            except BaseException as error:
+                if upload is not None:
+                    upload.cancel()
+                is_lost = isinstance(error, errors.ConnectionEnded) and upstream.is_untouched
                 self._pool.release(upstream)
-                if attempts <= 0 or not upstream.is_untouched:
+                if not is_lost or attempts <= 0:
                     raise
                 attempts -= 1
-            except BaseException:
-                self._pool.release(upstream)
-                raise
-
-    async def _ask_once(
-        self, request: Request, upstream: Upstream, asking: bytes, reply: Reply
-    ) -> _Asked:
-        has_body = request.framing.kind is not Kind.NONE
-        answer = upstream.ask(
-            asking,
-            request.head.method,
-            has_body,
-            lambda head: reply.interim(self._outgoing(head)),
-        )
-        upload = self._upload(request, upstream) if has_body else None
-        try:
-            return _Asked(upstream, answer, await answer.arrived, upload)
-        except BaseException:
-            if upload is not None:
-                upload.cancel()
-            raise
 
     def _upload(self, request: Request, upstream: Upstream) -> Deferred[None]:
         """Send the request's body while the answer is awaited; its failure ends the exchange."""
@@ -128,29 +124,20 @@ class ForwardProxyResource:
         upload.addErrback(_upload_failed, upstream)
         return upload
 
-    async def _pass_on(self, asked: _Asked, reply: Reply) -> None:
-        answer = asked.answer
-        assert answer.body is not None
-        sink = reply.begin(self._outgoing(asked.response), answer.framing)
-        await answer.body.deliver(sink)
-        if asked.upload is not None and asked.upstream.persists:
-            # An early answer: an origin that keeps the connection reads the rest of the request.
-            await asked.upload
-
     async def _switch(self, asked: _Asked, reply: Reply) -> None:
         """Pass a 101 on, and become a tunnel (RFC 9110 section 7.8)."""
         head = asked.response
         relay = Relay(self._sweep, self._tunnels.idle_timeout, self._tunnels.close_timeout)
         early = asked.upstream.take_over(relay.origin)
-        switching = OutgoingResponse(101, head.reason, hops.switching_fields(head))
+        switching = OutgoingResponse(101, head.reason, [], hops.switching_lines(head))
         taken = reply.take_over(switching, relay.client)
         relay.join(taken.transport, taken.early, asked.upstream.transport, early)
         await relay.done
         reply.record.sent, reply.record.received = relay.down.moved, relay.up.moved
 
     def _outgoing(self, head: ResponseHead) -> OutgoingResponse:
-        fields = hops.response_fields(head, self._hop.pseudonym)
-        return OutgoingResponse(head.status, head.reason, fields)
+        lines = hops.response_lines(head, self._hop.pseudonym)
+        return OutgoingResponse(head.status, head.reason, [], lines)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -164,10 +151,6 @@ def _note(upstream: Upstream, reply: Reply) -> None:
     record.upstream = upstream.dialled.address
     record.reuse = "reused" if upstream.served else "new"
     record.tls = ("warm" if upstream.served else upstream.dialled.tls) if upstream.is_tls else ""
-
-
-def _is_repeatable(request: Request) -> bool:
-    return request.head.method in _IDEMPOTENT and request.framing.kind is Kind.NONE
 
 
 def _upload_failed(failure: Failure, upstream: Upstream) -> None:

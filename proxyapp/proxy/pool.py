@@ -109,13 +109,18 @@ class HTTPConnectionPool:
 
         Raises Overloaded after queue_timeout in line, and what dialling raises.
         """
-        upstream = self._take_idle(origin)
-        if upstream is None:
-            upstream = await self._admit(origin)
-        if upstream is not None:
-            self.counters.reused += 1
-            return upstream
-        return await self._dial(origin)
+        upstream = self.take_idle(origin) or await self._admit(origin)
+        return upstream or await self._dial(origin)
+
+    def take_idle(self, origin: Origin) -> Upstream | None:
+        """Return the most recently used idle connection to *origin*, taken, or None."""
+        host = self._hosts.get(origin)
+        if host is None or not host.idle:
+            return None
+        upstream = host.idle.pop()
+        del self._idle[upstream]
+        self.counters.reused += 1
+        return upstream
 
     def release(self, upstream: Upstream) -> None:
         """Take *upstream* back after an exchange, and keep it if it can serve another."""
@@ -125,6 +130,7 @@ class HTTPConnectionPool:
         upstream.end_exchange()
         host = self._hosts[upstream.origin]
         if waiter := _next_waiting(host.waiting):
+            self.counters.reused += 1
             waiter.turn.callback(upstream)
             return
         if self._line:
@@ -147,14 +153,6 @@ class HTTPConnectionPool:
             self._close_idle(upstream)
 
     # Taking and dialling.
-
-    def _take_idle(self, origin: Origin) -> Upstream | None:
-        host = self._hosts.get(origin)
-        if host is None or not host.idle:
-            return None
-        upstream = host.idle.pop()
-        del self._idle[upstream]
-        return upstream
 
     async def _dial(self, origin: Origin) -> Upstream:
         upstream = self._make_upstream(self, origin)

@@ -27,7 +27,7 @@ class TlsUpgrade:
         """Return the origin to ask; raises AccessDenied, or BadRequest for an unknown protocol."""
         origin = request.target.origin
         assert origin is not None
-        wanted = request.head.fields.get(self._header) if self._header else None
+        wanted = request.head.fields.combined.get(self._header) if self._header else None
         if wanted is None and origin.scheme == "http":
             return origin
         scheme = origin.scheme if wanted is None else _scheme(wanted)

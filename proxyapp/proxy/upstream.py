@@ -110,7 +110,9 @@ class Upstream(protocol.Protocol):
     def is_reusable(self) -> bool:
         """Has the exchange ended in a way that lets another one follow (RFC 9112 section 9.3)?"""
         answer = self._answer
-        return answer is not None and answer.is_complete and self.persists and not self._is_sending
+        if answer is None or self._is_broken or self._is_sending:
+            return False
+        return answer.persists and answer.is_complete
 
     @property
     def is_tls(self) -> bool:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from proxyapp import errors
 from proxyapp.wire import headers
 from proxyapp.wire.framing import Framing, Kind
-from proxyapp.wire.headers import Fields, RawFields
+from proxyapp.wire.headers import Fields
 from proxyapp.wire.messages import RequestHead, ResponseHead
 
 # RFC 9110 section 7.6.1, and the two that were never registered. Content-Length goes too: each
@@ -48,6 +48,7 @@ class Hop(NamedTuple):
     pseudonym: bytes
     forwarding: Forwarding
     removed: frozenset[bytes]
+    adds_client: bool
 
 
 def hop(pseudonym: bytes, forwarding: Forwarding, tls_upgrade_header: bytes) -> Hop:
@@ -60,50 +61,54 @@ def hop(pseudonym: bytes, forwarding: Forwarding, tls_upgrade_header: bytes) -> 
         removed.add(tls_upgrade_header)
     if forwarding is Forwarding.OFF:
         removed |= {b"x-forwarded-for", b"forwarded"}
-    return Hop(pseudonym, forwarding, frozenset(removed))
+    adds_client = forwarding in (Forwarding.X_FORWARDED_FOR, Forwarding.FORWARDED)
+    return Hop(pseudonym, forwarding, frozenset(removed), adds_client)
 
 
-def request_fields(
+def request_lines(
     head: RequestHead, host: bytes, client: str, body: Framing, at: Hop
-) -> RawFields:
-    """Return the fields that go to the origin: Host first, then the client's own in order."""
+) -> list[bytes]:
+    """Return the field lines for the origin: Host first, then the client's own in order."""
     fields = head.fields
-    removed = _also_named(fields, at.removed)
-    if head.minor == 0 and b"expect" in fields:
+    combined = fields.combined
+    removed = _also_named(fields, at.removed) if b"connection" in combined else at.removed
+    if head.minor == 0 and b"expect" in combined:
         removed |= {b"expect"}  # RFC 9110 section 10.1.1: not in HTTP/1.0
-    sent: RawFields = [(b"Host", host)]
-    sent += [field for field in fields.raw if field[0].lower() not in removed]
-    if b"upgrade" in fields:
-        sent += _upgrade_fields(fields)
-    if b"max-forwards" in fields:
-        sent.append((b"Max-Forwards", b"%d" % _forwards_left(head)))
+    sent = [b"Host: " + host, *fields.lines_without(removed)]
+    if b"upgrade" in combined:
+        sent += _upgrade_lines(fields)
+    if b"max-forwards" in combined:
+        sent.append(b"Max-Forwards: %d" % _forwards_left(head))
     if body.kind is Kind.LENGTH:
-        sent.append((b"Content-Length", b"%d" % body.length))
+        sent.append(b"Content-Length: %d" % body.length)
     elif body.kind is Kind.CHUNKED:
-        sent.append((b"Transfer-Encoding", b"chunked"))
+        sent.append(b"Transfer-Encoding: chunked")
     if at.pseudonym:
-        sent.append((b"Via", b"1.%d %b" % (head.minor, at.pseudonym)))
-    if at.forwarding in (Forwarding.X_FORWARDED_FOR, Forwarding.FORWARDED):
-        sent.append(_forwarding_field(client, host, at.forwarding))
+        sent.append(b"Via: 1.%d %b" % (head.minor, at.pseudonym))
+    if at.adds_client:
+        sent.append(_forwarding_line(client, host, at.forwarding))
     return sent
 
 
 def _also_named(fields: Fields, removed: frozenset[bytes]) -> frozenset[bytes]:
     """Add the fields that Connection names (RFC 9110 section 7.6.1)."""
-    named = fields.get(b"connection")
-    if named is None or named.lower() in (b"keep-alive", b"close"):
+    named = fields.combined[b"connection"]
+    if named.lower() in (b"keep-alive", b"close"):
         return removed
     return removed | (set(headers.split_tokens(named)) - _KEPT)
 
 
-def response_fields(head: ResponseHead, pseudonym: bytes) -> RawFields:
-    """Return the fields of a response that go on to the client, framing not included."""
-    removed = _also_named(head.fields, _NEVER_TO_CLIENT)
+def response_lines(head: ResponseHead, pseudonym: bytes) -> list[bytes]:
+    """Return the field lines of a response that go on to the client, Content-Length included."""
+    fields = head.fields
+    removed = _NEVER_TO_CLIENT
+    if b"connection" in fields.combined:
+        removed = _also_named(fields, removed)
     if head.status == 204:
         removed |= {b"content-length"}  # RFC 9110 section 8.6
-    sent = [field for field in head.fields.raw if field[0].lower() not in removed]
+    sent = fields.lines_without(removed)
     if pseudonym:
-        sent.append((b"Via", b"1.%d %b" % (head.minor, pseudonym)))
+        sent.append(b"Via: 1.%d %b" % (head.minor, pseudonym))
     return sent
 
 
@@ -111,14 +116,14 @@ def trailer_fields(fields: Fields) -> Fields:
     """Return the trailer fields that may go on."""
     if not len(fields):
         return fields
-    return Fields([field for field in fields.raw if field[0].lower() not in _NOT_IN_TRAILERS])
+    return Fields([], fields.lines_without(_NOT_IN_TRAILERS))
 
 
-def switching_fields(head: ResponseHead) -> RawFields:
-    """Return the fields of a 101, its Upgrade and Connection kept."""
-    kept = [field for field in head.fields.raw if field[0].lower() not in _HOP_BY_HOP]
+def switching_lines(head: ResponseHead) -> list[bytes]:
+    """Return the field lines of a 101, its Upgrade and Connection kept."""
     upgrade = head.fields.get(b"upgrade")
-    return [(b"Connection", b"Upgrade"), *([(b"Upgrade", upgrade)] if upgrade else []), *kept]
+    announced = [b"Connection: Upgrade", *([b"Upgrade: " + upgrade] if upgrade else [])]
+    return announced + head.fields.lines_without(_HOP_BY_HOP)
 
 
 def answers_here(head: RequestHead) -> bool:
@@ -142,7 +147,7 @@ def _forwards_left(head: RequestHead) -> int:
 
 def check_loop(fields: Fields, pseudonym: bytes) -> None:
     """Raise LoopDetected if Via says that we have seen this request (RFC 9110 section 7.6.3)."""
-    via = fields.get(b"via")
+    via = fields.combined.get(b"via")
     if via is None or not pseudonym or pseudonym not in via:
         return
     for element in headers.split_list(via):
@@ -153,21 +158,20 @@ def check_loop(fields: Fields, pseudonym: bytes) -> None:
 def traced(head: RequestHead) -> bytes:
     """Return the body that answers TRACE: the request as it arrived, without its secrets."""
     lines = [b"%b %b HTTP/1.%d" % (head.method, head.target, head.minor)]
-    lines += [b"%b: %b" % field for field in head.fields.raw if field[0].lower() not in _SECRET]
-    return b"\r\n".join([*lines, b"", b""])
+    return b"\r\n".join([*lines, *head.fields.lines_without(_SECRET), b"", b""])
 
 
-def _upgrade_fields(fields: Fields) -> RawFields:
-    """Return the fields that offer the protocols a client may be switched to."""
+def _upgrade_lines(fields: Fields) -> list[bytes]:
+    """Return the lines that offer the protocols a client may be switched to."""
     if b"upgrade" not in fields.tokens(b"connection"):
         return []
     offers = headers.split_list(fields.get(b"upgrade") or b"")
     kept = [offer for offer in offers if offer.lower() not in _NO_UPGRADE]
-    return [(b"Connection", b"Upgrade"), (b"Upgrade", b", ".join(kept))] if kept else []
+    return [b"Connection: Upgrade", b"Upgrade: " + b", ".join(kept)] if kept else []
 
 
-def _forwarding_field(client: str, host: bytes, forwarding: Forwarding) -> tuple[bytes, bytes]:
+def _forwarding_line(client: str, host: bytes, forwarding: Forwarding) -> bytes:
     if forwarding is Forwarding.X_FORWARDED_FOR:
-        return b"X-Forwarded-For", client.encode("ascii")
+        return b"X-Forwarded-For: " + client.encode("ascii")
     node = f'"[{client}]"' if ":" in client else client
-    return b"Forwarded", b'for=%b;host="%b";proto=http' % (node.encode("ascii"), host)
+    return b'Forwarded: for=%b;host="%b";proto=http' % (node.encode("ascii"), host)

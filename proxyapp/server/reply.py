@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from email.utils import formatdate
 from typing import Protocol
 
 from proxyapp import errors, stream
@@ -13,11 +12,14 @@ from proxyapp.net import transport as net_transport
 from proxyapp.net.timers import Sweep
 from proxyapp.net.transport import Transport
 from proxyapp.rules import hops
+from proxyapp.rules.conditions import http_date
 from proxyapp.rules.logformat import Record
 from proxyapp.wire import writer
-from proxyapp.wire.framing import Framing, Kind
-from proxyapp.wire.headers import Fields, RawFields
+from proxyapp.wire.framing import NO_BODY, Framing, Kind
+from proxyapp.wire.headers import Fields
 from proxyapp.wire.messages import OutgoingResponse
+
+_LENGTH = Kind.LENGTH
 
 
 class Connection(Protocol):
@@ -39,10 +41,10 @@ class ClientReply:
 
     __slots__ = (
         "_connection",
-        "_dated",
-        "_frame",
         "_has_body",
         "_held",
+        "_is_chunked",
+        "_seconds",
         "has_begun",
         "is_raw",
         "persists",
@@ -67,8 +69,8 @@ class ClientReply:
         self.has_begun = False
         self.is_raw = True
         self._connection = connection
-        self._dated = seconds
-        self._frame = False
+        self._seconds = seconds
+        self._is_chunked = False
         self._has_body = True
         self._held: list[bytes] | None = None
 
@@ -120,7 +122,19 @@ class ClientReply:
 
     def begin(self, head: OutgoingResponse, body: Framing) -> stream.Sink:
         """See Reply."""
-        self._begin(head, body)
+        request = self.request
+        self.has_begun = True
+        self.record.status = head.status
+        self.persists = self._connection.may_persist(request)
+        if body.kind is not _LENGTH:
+            head = self._begin_without_length(head, body)
+        elif head.status == 304 or (request is not None and request.head.method == b"HEAD"):
+            self._has_body = self.is_raw = False
+        if not self.persists:
+            head = _with_field(head, (b"Connection", b"close"))
+        elif request is not None and request.head.minor == 0:
+            head = _with_field(head, (b"Connection", b"keep-alive"))
+        self._held = [writer.response_head(head)]
         return self
 
     def take_over(self, head: OutgoingResponse | None, receiver: stream.Receiver) -> TakenOver:
@@ -140,7 +154,7 @@ class ClientReply:
         if not self._has_body:
             return
         self.record.sent += len(data)
-        framed = writer.chunk(data) if self._frame else data
+        framed = writer.chunk(data) if self._is_chunked else data
         if self._held is not None:
             self._held.append(framed)
         else:
@@ -154,7 +168,7 @@ class ClientReply:
 
     def finish(self, trailers: Fields) -> None:
         """See Sink."""
-        if self._frame:
+        if self._is_chunked:
             end = writer.last_chunk(hops.trailer_fields(trailers))
             if self._held is not None:
                 self._held.append(end)
@@ -176,39 +190,29 @@ class ClientReply:
         fields = list(head.fields)
         if head.status not in (204, 304):
             fields.append((b"Content-Length", b"%d" % size))
-        fields.append((b"Date", formatdate(self._dated(), usegmt=True).encode("ascii")))
-        self._begin(head._replace(fields=fields), Framing(Kind.LENGTH, size))
+        fields.append((b"Date", http_date(int(self._seconds()))))
+        own = OutgoingResponse(head.status, head.reason, fields, head.lines)
+        self.begin(own, Framing(Kind.LENGTH, size))
 
-    def _begin(self, head: OutgoingResponse, body: Framing) -> None:
-        self.has_begun = True
-        self.record.status = head.status
+    def _begin_without_length(self, head: OutgoingResponse, body: Framing) -> OutgoingResponse:
+        """Settle how a body of unknown length ends, or that there is none."""
         request = self.request
-        self.persists = self._connection.may_persist(request)
         if (
-            (request is not None and request.head.method == b"HEAD")
-            or body.kind is Kind.NONE
+            body is NO_BODY
             or head.status in (204, 304)
+            or request is None
+            or request.head.method == b"HEAD"
         ):
-            self._has_body = False
-        elif body.kind is not Kind.LENGTH:
-            self._choose_framing(request)
-        self.is_raw = self._has_body and not self._frame
-        fields = head.fields + self._framing_fields()
-        self._held = [writer.response_head(head._replace(fields=fields))]
-
-    def _choose_framing(self, request: Request | None) -> None:
-        # RFC 9112 section 6.1: an HTTP/1.0 client can't read chunks; for it the body ends with
-        # the connection.
-        if request is not None and request.head.minor > 0:
-            self._frame = True
+            self._has_body = self.is_raw = False
+        elif request.head.minor > 0:
+            self._is_chunked, self.is_raw = True, False
+            return _with_field(head, (b"Transfer-Encoding", b"chunked"))
         else:
+            # RFC 9112 section 6.1: an HTTP/1.0 client can't read chunks; for it the body ends
+            # with the connection.
             self.persists = False
+        return head
 
-    def _framing_fields(self) -> RawFields:
-        fields: RawFields = [(b"Transfer-Encoding", b"chunked")] if self._frame else []
-        minor = self.request.head.minor if self.request is not None else 1
-        if not self.persists:
-            fields.append((b"Connection", b"close"))
-        elif minor == 0:
-            fields.append((b"Connection", b"keep-alive"))
-        return fields
+
+def _with_field(head: OutgoingResponse, field: tuple[bytes, bytes]) -> OutgoingResponse:
+    return OutgoingResponse(head.status, head.reason, [*head.fields, field], head.lines)

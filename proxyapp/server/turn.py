@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from proxyapp import errors
 from proxyapp.exchange import Client, Request
+from proxyapp.net.task import Task
 from proxyapp.rules.logformat import Record
 from proxyapp.server.doors import Door, Surroundings
 from proxyapp.server.reply import ClientReply, Connection
@@ -36,7 +37,7 @@ class Turn:
         self._around = around
         self._door = door
         self._on_end = on_end
-        self._running: Deferred[None] | None = None
+        self._running: Task | None = None
         head, client = request.head, request.client
         record = Record(
             started=around.seconds(),
@@ -59,18 +60,17 @@ class Turn:
         decision = self._around.judge.client(self.request.client.host, self._door.service)
         if not decision.allowed:
             self.reply.record.rule = decision.rule
-            self._end(Failure(errors.AccessDenied(decision.reason)))
+            self._end(errors.AccessDenied(decision.reason))
             return
-        running = Deferred.fromCoroutine(self._door.responder.respond(self.request, self.reply))
-        self._running = running
-        running.addCallbacks(self._end, self._end)
+        self._running = Task(self._door.responder.respond(self.request, self.reply), self._end)
+        self._running.run()
 
     def cancel(self) -> None:
         """The client is gone: give up what runs for it."""
         if self._running is not None:
             self._running.cancel()
 
-    def _end(self, outcome: Failure | None) -> None:
+    def _end(self, outcome: Exception | None) -> None:
         self._running = None
         record = self.reply.record
         if outcome is not None:
@@ -128,11 +128,10 @@ def _write(record: Record, around: Surroundings) -> None:
     around.log.write(record)
 
 
-def _as_error(failure: Failure) -> errors.ExchangeError:
-    error = failure.value
+def _as_error(error: Exception) -> errors.ExchangeError:
     if isinstance(error, errors.ExchangeError):
         return error
     if isinstance(error, CancelledError):
         return errors.ClientGone("the client closed the connection")
-    _log.failure("a mistake of ours ended an exchange", failure)
+    _log.failure("a mistake of ours ended an exchange", Failure(error))
     return errors.InternalError("an error in the proxy itself; its event log has the details")

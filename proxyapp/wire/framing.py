@@ -42,8 +42,11 @@ def request_framing(head: RequestHead) -> Framing:
     body: what follows its head belongs to the tunnel (RFC 9110 section 9.3.6), so a CONNECT that
     announces one is refused.
     """
-    coding = head.fields.get(b"transfer-encoding")
+    combined = head.fields.combined
+    coding = combined.get(b"transfer-encoding")
     if coding is None:
+        if b"content-length" not in combined:
+            return NO_BODY
         length = content_length(head.fields)
         framing = NO_BODY if length is None else Framing(Kind.LENGTH, length)
     else:
@@ -61,11 +64,11 @@ def response_framing(head: ResponseHead, method: bytes) -> Framing:
     2xx answer to CONNECT has no body: the tunnel begins behind its head (RFC 9112 section 6.3).
     """
     status = head.status
-    if method == b"HEAD" or status in (204, 304) or status < 200:
+    if status in (204, 304) or status < 200 or method == b"HEAD":
         return NO_BODY
     if method == b"CONNECT" and status < 300:
         return NO_BODY
-    coding = head.fields.get(b"transfer-encoding")
+    coding = head.fields.combined.get(b"transfer-encoding")
     if coding is None:
         length = content_length(head.fields)
         return UNTIL_CLOSE if length is None else Framing(Kind.LENGTH, length)
@@ -90,7 +93,7 @@ def _check_coding(coding: bytes, head: RequestHead | ResponseHead) -> None:
 
 def content_length(fields: Fields) -> int | None:
     """Return Content-Length, or None where it is absent; raises BadRequest."""
-    value = fields.get(b"content-length")
+    value = fields.combined.get(b"content-length")
     if value is None:
         return None
     if not value.isdigit() or len(value) > _MAX_DIGITS or int(value) > MAX_CONTENT_LENGTH:
@@ -100,9 +103,15 @@ def content_length(fields: Fields) -> int | None:
     return int(value)
 
 
+_KEEP_ALIVE = (b"keep-alive", b"Keep-Alive")  # as nearly everybody spells it
+
+
 def persists(minor: int, fields: Fields) -> bool:
     """Does the connection of a message with these *fields* stay open (RFC 9112 section 9.3)?"""
-    if b"connection" not in fields:
+    options = fields.combined.get(b"connection")
+    if options is None:
         return minor > 0
+    if options in _KEEP_ALIVE:
+        return True
     tokens = fields.tokens(b"connection")
     return b"close" not in tokens and (minor > 0 or b"keep-alive" in tokens)

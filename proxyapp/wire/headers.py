@@ -22,36 +22,55 @@ _NONE: frozenset[bytes] = frozenset()
 class Fields:
     """The field lines of one head or trailer section.
 
-    *raw* holds (name, value) pairs in order, names as they were spelled. Look-ups take names in
-    lower case and give the combined value of RFC 9110 section 5.2. *repeated* holds the names, in
-    lower case, that stand on more than one line.
+    *lines* holds them in order and as they were spelled, without their ends. *combined* maps each
+    name, in lower case, to its combined value (RFC 9110 section 5.2). *repeated* holds the names,
+    in lower case, that stand on more than one line.
     """
 
-    __slots__ = ("_combined", "raw", "repeated")
+    __slots__ = ("_entries", "combined", "lines", "repeated")
 
-    def __init__(self, raw: RawFields) -> None:
-        self.raw = raw
+    def __init__(self, raw: RawFields, lines: list[bytes] | None = None) -> None:
+        """Take name and value pairs; or *lines*, each known to be name, colon and value."""
+        if lines is None:
+            lines = [b"%b: %b" % field for field in raw]
+        known = _KNOWN
+        self.lines = lines
         self.repeated = _NONE
-        self._combined = {name.lower(): value for name, value in raw}
-        if len(self._combined) < len(raw):
+        self._entries = entries = [known.get(line) or _take_apart(line) for line in lines]
+        self.combined = dict(entries)
+        if len(self.combined) < len(lines):
             self._combine()
 
     def _combine(self) -> None:
         lines: dict[bytes, list[bytes]] = {}
-        for name, value in self.raw:
-            lines.setdefault(name.lower(), []).append(value)
+        for name, value in self._entries:
+            lines.setdefault(name, []).append(value)
         self.repeated = frozenset(name for name, values in lines.items() if len(values) > 1)
-        self._combined = {name: b", ".join(values) for name, values in lines.items()}
+        self.combined = {name: b", ".join(values) for name, values in lines.items()}
+
+    @property
+    def raw(self) -> RawFields:
+        """Name, as it was spelled, and value of each line."""
+        pairs = zip(self.lines, self._entries, strict=True)
+        return [(line[: len(name)], value) for line, (name, value) in pairs]
+
+    def lines_without(self, removed: frozenset[bytes]) -> list[bytes]:
+        """Return the lines whose names, in lower case, are not among *removed*."""
+        if self.repeated:
+            pairs = zip(self.lines, self._entries, strict=True)
+            return [line for line, (name, _) in pairs if name not in removed]
+        pairs_of_names = zip(self.lines, self.combined, strict=True)
+        return [line for line, name in pairs_of_names if name not in removed]
 
     def get(self, name: bytes) -> bytes | None:
         """Return the combined value of *name* (lower case), or None."""
-        return self._combined.get(name)
+        return self.combined.get(name)
 
     def __contains__(self, name: bytes) -> bool:
-        return name in self._combined
+        return name in self.combined
 
     def __len__(self) -> int:
-        return len(self.raw)
+        return len(self.lines)
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
         return iter(self.raw)
@@ -67,16 +86,35 @@ class Fields:
 
     def values(self, name: bytes) -> list[bytes]:
         """Return the value of each line called *name* (lower case), in order."""
-        return [value for spelled, value in self.raw if spelled.lower() == name]
+        return [value for known, value in self._entries if known == name]
 
     def tokens(self, name: bytes) -> list[bytes]:
         """Return the elements of the list *name* in lower case; empty if it is absent."""
-        value = self._combined.get(name)
+        value = self.combined.get(name)
         return [] if value is None else split_tokens(value)
 
     def names(self) -> Iterable[bytes]:
         """Return the names in lower case, each once."""
-        return self._combined.keys()
+        return self.combined.keys()
+
+
+# Clients and origins send the same lines over and over; a line that is known costs a look-up. What
+# is long, or secret, isn't kept; a full memory (a few MB) is emptied rather than managed.
+_KNOWN: dict[bytes, tuple[bytes, bytes]] = {}
+_MOST_KNOWN = 8192
+_LONGEST_KNOWN = 128
+_NOT_KEPT = frozenset(b"cookie set-cookie authorization proxy-authorization".split())
+
+
+def _take_apart(line: bytes) -> tuple[bytes, bytes]:
+    """Return the name in lower case and the value of *line*."""
+    name, _, value = line.partition(b":")
+    entry = name.lower(), value.strip(b" \t")
+    if len(line) <= _LONGEST_KNOWN and entry[0] not in _NOT_KEPT:
+        if len(_KNOWN) >= _MOST_KNOWN:
+            _KNOWN.clear()
+        _KNOWN[line] = entry
+    return entry
 
 
 NO_FIELDS = Fields([])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from proxyapp.wire.headers import Fields, RawFields
@@ -29,16 +30,21 @@ class ResponseHead(NamedTuple):
 
 
 class OutgoingRequest(NamedTuple):
-    """A request head about to leave, framing fields included."""
+    """A request head about to leave, framing fields included.
+
+    *lines* are whole field lines without their ends, as they came; they stand before *fields*.
+    """
 
     method: bytes
     target: bytes
     fields: RawFields
+    lines: Sequence[bytes] = ()
 
 
 class OutgoingResponse(NamedTuple):
-    """A response head about to leave; the writer adds the fields that frame its body."""
+    """A response head about to leave; *lines* and *fields* as in OutgoingRequest."""
 
     status: int
     reason: bytes
     fields: RawFields
+    lines: Sequence[bytes] = ()

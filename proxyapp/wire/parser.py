@@ -9,14 +9,15 @@ object costs 0.3 us: each head gets a fresh one, and no state outlives a message
 
 from __future__ import annotations
 
+import functools
 import re
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import httptools
 
 from proxyapp import errors
 from proxyapp.wire import headers
-from proxyapp.wire.headers import Fields, RawFields
+from proxyapp.wire.headers import Fields
 from proxyapp.wire.messages import RequestHead, ResponseHead
 
 _END = b"\r\n\r\n"
@@ -30,12 +31,12 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: ([^\x00-\x08\x0a
 _EMPTY_LINES = re.compile(rb"(?:\r\n)*")
 # RFC 9112 section 2.2 asks for at least one; ten is what Apache takes.
 MAX_EMPTY_LINES = 10
+_STATUS_SHOWN = b"HTTP/1.1 200 OK\r\n"
+_LAST_LINE_END = 0x0D
 # What a client sends that speaks TLS to a plain port: a handshake record.
 _TLS_HANDSHAKE = 0x16
 # They would frame or route the message, and came too late for that (RFC 9110 section 6.5.1).
 _NOT_IN_TRAILERS = (b"transfer-encoding", b"content-length", b"host")
-
-_Parser: TypeAlias = type[httptools.HttpRequestParser] | type[httptools.HttpResponseParser]
 
 
 class HeadLimits(NamedTuple):
@@ -93,6 +94,17 @@ class HeadReader:
         Raises HeadTooLarge or TargetTooLong past the limit, and BadRequest as soon as what is
         there can't become a head.
         """
+        buffer = self._buffer
+        if not self._scanned and type(buffer) is bytes:
+            # As nearly all heads come: in one piece, with nothing before it.
+            end = buffer.find(_END) + len(_END)
+            if len(_END) <= end <= self._limits.size and buffer[0] > _LAST_LINE_END:
+                self._buffer = buffer[end:]
+                self._empty_lines = 0
+                return buffer[:end]
+        return self._next_gathered_head()
+
+    def _next_gathered_head(self) -> bytes | None:
         buffer = self._buffer
         if buffer[:1] in (b"\r", b"\n"):
             buffer = self._skip_empty_lines()
@@ -160,16 +172,14 @@ def has_bare_lf(data: bytes | bytearray, start: int) -> bool:
     return False
 
 
-class _Collector:
-    """What llhttp calls back: it only collects field lines."""
+class _Nobody:
+    """Listens to none of llhttp's callbacks: what it accepts we can take apart ourselves."""
 
-    __slots__ = ("raw",)
+    on_url = on_status = on_header = on_headers_complete = on_body = None
+    on_message_begin = on_message_complete = on_chunk_header = on_chunk_complete = None
 
-    def __init__(self) -> None:
-        self.raw: RawFields = []
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.raw.append((name, value))
+_NOBODY = _Nobody()
 
 
 def parse_request(head: bytes, limits: HeadLimits) -> RequestHead:
@@ -184,13 +194,14 @@ def parse_request(head: bytes, limits: HeadLimits) -> RequestHead:
     method, target, major, minor = line.groups()
     if major != b"1":
         raise errors.UnknownVersion("only HTTP/1.1 and HTTP/1.0 are spoken here")
-    shown = b"POST / HTTP/1.1\r\n" + head[line.end() :]
-    fields = _read_fields(httptools.HttpRequestParser, shown, limits)
-    if b"host" in fields.repeated:
+    fields = _read_fields(
+        httptools.HttpRequestParser(_NOBODY), b"POST / HTTP/1.1\r\n", head[line.end() :], limits
+    )
+    if fields.repeated and b"host" in fields.repeated:
         raise errors.BadRequest("more than one Host field")
     if minor == b"0":
         return RequestHead(method, target, 0, fields)
-    if b"host" not in fields:
+    if b"host" not in fields.combined:
         raise errors.BadRequest("no Host field")
     # RFC 9110 section 6.2: a higher minor version is read as the highest we know.
     return RequestHead(method, target, 1, fields)
@@ -201,13 +212,21 @@ def parse_response(head: bytes, limits: HeadLimits) -> ResponseHead:
 
     Raises BadRequest or HeadTooLarge, which the caller turns into the origin's fault.
     """
-    line = _STATUS_LINE.match(head)
-    if line is None:
+    end = head.find(b"\n") + 1
+    status, reason, minor = _parse_status_line(head[:end])
+    fields = _read_fields(httptools.HttpResponseParser(_NOBODY), _STATUS_SHOWN, head[end:], limits)
+    return ResponseHead(status, reason, minor, fields)
+
+
+# There are few different ones, and all are short: the longest kept are as long as a head may be,
+# but an origin that answers with such is rare.
+@functools.lru_cache(maxsize=128)
+def _parse_status_line(line: bytes) -> tuple[int, bytes, int]:
+    parts = _STATUS_LINE.fullmatch(line)
+    if parts is None:
         raise errors.BadRequest("the status line isn't version, code and reason")
-    minor, status, reason = line.groups()
-    shown = b"HTTP/1.1 200 OK\r\n" + head[line.end() :]
-    fields = _read_fields(httptools.HttpResponseParser, shown, limits)
-    return ResponseHead(int(status), reason or b"", 0 if minor == b"0" else 1, fields)
+    minor, status, reason = parts.groups()
+    return int(status), reason or b"", 0 if minor == b"0" else 1
 
 
 def parse_trailers(section: bytes, limits: HeadLimits) -> Fields:
@@ -215,9 +234,9 @@ def parse_trailers(section: bytes, limits: HeadLimits) -> Fields:
 
     Raises BadRequest: too many of them are a broken body, not a head too large.
     """
-    shown = b"HTTP/1.1 200 OK\r\n" + section
+    parser = httptools.HttpResponseParser(_NOBODY)
     try:
-        fields = _read_fields(httptools.HttpResponseParser, shown, limits)
+        fields = _read_fields(parser, _STATUS_SHOWN, section, limits)
     except errors.HeadTooLarge:
         raise errors.BadRequest(f"more than {limits.fields} trailer fields") from None
     for name in _NOT_IN_TRAILERS:
@@ -226,20 +245,25 @@ def parse_trailers(section: bytes, limits: HeadLimits) -> Fields:
     return fields
 
 
-def _read_fields(parser: _Parser, shown: bytes, limits: HeadLimits) -> Fields:
-    collector = _Collector()
+def _read_fields(
+    parser: httptools.HttpRequestParser | httptools.HttpResponseParser,
+    start_line: bytes,
+    section: bytes,
+    limits: HeadLimits,
+) -> Fields:
+    """Have llhttp check *section*, field lines and the final empty line; return its fields."""
     try:
-        parser(collector).feed_data(shown)
+        parser.feed_data(start_line + section)
     except httptools.HttpParserUpgrade:
         pass  # an Upgrade field: llhttp stops behind the head, where nothing is left anyway
     except httptools.HttpParserError:
-        raise _fault(shown) from None
-    raw = collector.raw
-    if len(raw) > limits.fields:
+        raise _fault(start_line + section) from None
+    lines = section.split(b"\r\n")
+    if lines.pop() or lines.pop():
+        raise errors.BadRequest("the head doesn't end in an empty line")
+    if len(lines) > limits.fields:
         raise errors.HeadTooLarge(f"the head has more than {limits.fields} fields")
-    if b" \r\n" in shown or b"\t\r\n" in shown:
-        raw = [(name, value.rstrip(b" \t")) for name, value in raw]
-    return Fields(raw)
+    return Fields([], lines)
 
 
 def _fault(shown: bytes) -> errors.BadRequest:

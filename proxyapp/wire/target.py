@@ -72,6 +72,9 @@ def parse_target(method: bytes, target: bytes) -> Target:
     """Take *target* apart; raises BadRequest where it isn't one of the four forms."""
     if not _TARGET.fullmatch(target):
         raise errors.BadRequest("the request target has characters that must be percent-encoded")
+    slash = target.find(b"/", _SHORTEST_PREFIX)
+    if slash > 0 and (known := _PREFIXES.get(target[:slash])) and method != b"CONNECT":
+        return Target(Form.ABSOLUTE, known[0], target[slash:], known[1])
     if method == b"CONNECT":
         return Target(Form.AUTHORITY, parse_authority("connect", target), b"", target)
     if target[:1] == b"/":
@@ -90,11 +93,23 @@ def _absolute(method: bytes, target: bytes) -> Target:
     scheme = _SCHEMES.get(target[: start - 3]) or _parse_scheme(target[: start - 3])
     end = _authority_end(target, start)
     authority = target[start:end]
+    origin = parse_authority(scheme, authority)
     path = target[end:]
+    if path[:1] == b"/":
+        if len(_PREFIXES) >= _MOST_PREFIXES:
+            _PREFIXES.clear()
+        _PREFIXES[target[:end]] = origin, authority
     if path[:1] != b"/":
         # RFC 9112 section 3.2.4: OPTIONS for a whole server travels as "*".
         path = b"*" if not path and method == b"OPTIONS" else b"/" + path
-    return Target(Form.ABSOLUTE, parse_authority(scheme, authority), path, authority)
+    return Target(Form.ABSOLUTE, origin, path, authority)
+
+
+# Scheme and authority of absolute targets, up to the path, and what they mean. A target whose
+# first slash is elsewhere is never found here. Each has at most 270 bytes.
+_PREFIXES: dict[bytes, tuple[Origin, bytes]] = {}
+_MOST_PREFIXES = 4096
+_SHORTEST_PREFIX = len(b"http://")
 
 
 # As everybody spells them; any other case takes the longer way.
@@ -141,7 +156,7 @@ def check_host(target: Target, fields: Fields) -> None:
     be read in two ways. Host may be empty where the target has no authority. Whether there must
     be a Host at all is for parse_request to see.
     """
-    host = fields.get(b"host")
+    host = fields.combined.get(b"host")
     if host is None or host == target.authority:
         return
     origin = target.origin

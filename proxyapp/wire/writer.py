@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+from collections.abc import Sequence
 
 from proxyapp import errors
 from proxyapp.wire.headers import Fields, RawFields
@@ -23,8 +24,8 @@ def request_head(head: OutgoingRequest) -> bytes:
 
     Raises InternalError where a part of it would begin a line of its own.
     """
-    lines = b"%b %b HTTP/1.1\r\n%b\r\n" % (head.method, head.target, field_lines(head.fields))
-    return _checked(lines, len(head.fields) + 2)
+    start = b"%b %b HTTP/1.1" % (head.method, head.target)
+    return _head(start, head.lines, head.fields)
 
 
 def response_head(head: OutgoingResponse) -> bytes:
@@ -32,8 +33,16 @@ def response_head(head: OutgoingResponse) -> bytes:
 
     Raises InternalError where a part of it would begin a line of its own.
     """
-    lines = b"HTTP/1.1 %d %b\r\n%b\r\n" % (head.status, head.reason, field_lines(head.fields))
-    return _checked(lines, len(head.fields) + 2)
+    start = b"HTTP/1.1 %d %b" % (head.status, head.reason)
+    return _head(start, head.lines, head.fields)
+
+
+def _head(start: bytes, lines: Sequence[bytes], fields: RawFields) -> bytes:
+    if not fields:
+        whole = b"\r\n".join([start, *lines, b"", b""])
+        return _checked(whole, len(lines) + 2)
+    whole = b"\r\n".join((start, *lines, field_lines(fields) + b"\r\n"))
+    return _checked(whole, len(lines) + len(fields) + 2)
 
 
 def field_lines(fields: RawFields) -> bytes:

@@ -1,0 +1,193 @@
+"""The product as a process of its own, started as an admin would start it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+TWISTD = "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; run()"
+_PATIENCE = 15.0
+_STEP = 0.01
+
+# Every port is the kernel's choice, and every destination may be reached: they're all on loopback.
+_INI = """\
+[proxyapp]
+state_dir = {folder}
+[proxy]
+listen = tcp:0:interface=127.0.0.1
+[site]
+listen = tcp:0:interface=127.0.0.1
+[access]
+destinations = *
+[tunnel]
+ports = *
+[log]
+requests = {folder}/requests.log
+format = json
+"""
+_PORT = re.compile(r"\] (proxy|site): http://127\.0\.0\.1:([0-9]+)$")
+
+
+def merged(settings: str, further: str) -> str:
+    """Return *settings* with each option of *further* in place of its own."""
+    sections: dict[str, dict[str, str]] = {}
+    section = ""
+    for line in (settings + further).splitlines():
+        if line.startswith("["):
+            section = line
+        elif line.strip():
+            name, _, value = line.partition("=")
+            sections.setdefault(section, {})[name.strip()] = value.strip()
+    lines = []
+    for heading, options in sections.items():
+        lines += [heading, *(f"{name} = {value}" for name, value in options.items())]
+    return "\n".join(lines) + "\n"
+
+
+def command(*arguments: str) -> list[str]:
+    """Return the command that is `twistd -n proxyapp` with *arguments*."""
+    return [sys.executable, "-c", TWISTD, "-n", "--pidfile=", "proxyapp", *arguments]
+
+
+def environ() -> dict[str, str]:
+    """Return the environment in which this checkout is found."""
+    return os.environ | {"PYTHONPATH": str(ROOT)}
+
+
+class Running:
+    """A started product: its ports, what it says, and its request log."""
+
+    def __init__(self, folder: Path, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.log = folder / "requests.log"
+        self.said: list[str] = []
+        self.ports: dict[str, int] = {}
+        self._listening = threading.Thread(target=self._listen, daemon=True)
+        self._read_introduction()
+        self._listening.start()
+
+    def _next_line(self) -> str:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        self.said.append(line.rstrip("\n"))
+        return line
+
+    def _read_introduction(self) -> None:
+        while "configuration: " not in self._next_line():
+            if self.process.poll() is not None:
+                raise AssertionError("it did not start:\n" + "\n".join(self.said))
+            if found := _PORT.search(self.said[-1]):
+                self.ports[found[1]] = int(found[2])
+
+    def _listen(self) -> None:
+        while self._next_line():
+            pass
+
+    @property
+    def proxy(self) -> int:
+        """The proxy's port."""
+        return self.ports["proxy"]
+
+    @property
+    def site(self) -> int:
+        """The site's port."""
+        return self.ports["site"]
+
+    @property
+    def rss(self) -> int:
+        """Resident memory, in bytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        found = re.search(r"VmRSS:\s+([0-9]+) kB", status)
+        assert found is not None
+        return int(found[1]) * 1024
+
+    @property
+    def descriptors(self) -> int:
+        """Open descriptors."""
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def lines(self, count: int, path: Path | None = None) -> list[str]:
+        """Return the lines of the request log, once there are *count*."""
+        log = path or self.log
+
+        def enough() -> list[str]:
+            lines = log.read_text().splitlines() if log.exists() else []
+            return lines if len(lines) >= count else []
+
+        return wait_for(enough, f"{count} lines in {log}")
+
+    def line_with(self, text: str) -> str:
+        """Return the one line of the request log that holds *text*, once it is there."""
+
+        def found() -> list[str]:
+            return [line for line in self.log.read_text().splitlines() if text in line]
+
+        (line,) = wait_for(found, f"a line with {text}")
+        return line
+
+    def signal(self, number: int) -> None:
+        """Send the process a signal."""
+        self.process.send_signal(number)
+
+    def stop(self) -> int:
+        """Ask the process to end, as systemd does; return its exit status."""
+        self.process.terminate()
+        status = self.process.wait(_PATIENCE)
+        self._listening.join(_PATIENCE)
+        return status
+
+    def close(self) -> None:
+        """End the process, whatever it does, and let go of it."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(_PATIENCE)
+        if self._listening.is_alive():
+            self._listening.join(_PATIENCE)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+def wait_for(look: Callable[[], list[str]], what: str) -> list[str]:
+    """Return what *look* finds, as soon as it finds something."""
+    deadline = time.monotonic() + _PATIENCE
+    while not (found := look()):
+        assert time.monotonic() < deadline, f"there is no {what}"
+        time.sleep(_STEP)
+    return found
+
+
+def spawn(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start the product's process with *arguments*; all that it says goes to its stdout."""
+    return subprocess.Popen(
+        command(*arguments),
+        cwd=folder,
+        env=environ(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@contextmanager
+def start(folder: Path, ini: str = "") -> Iterator[Running]:
+    """Run the product in *folder* with the settings of *ini* over the tests' own.
+
+    However it is treated, it must never print a traceback.
+    """
+    path = folder / "proxyapp.ini"
+    path.write_text(merged(_INI.format(folder=folder), ini))
+    running = Running(folder, spawn(folder, "--config", str(path)))
+    try:
+        yield running
+    finally:
+        running.close()
+    assert not [line for line in running.said if "Traceback" in line], "\n".join(running.said)
