@@ -88,30 +88,39 @@ class Source(Protocol):
         """Return the error that says that the connection ended inside the body."""
 
 
+# The decoder of a body that came in one piece: there is nothing left to do.
+WHOLE: Decoder = LengthDecoder(0)
+
+
 class Body:
     """One body: its source's connection calls `push` and `end_input`, who answers `deliver`."""
 
     __slots__ = (
         "_decoder",
         "_delivery",
-        "_error",
         "_limit",
         "_pending",
         "_source",
+        "error",
         "is_taken",
         "size",
     )
 
-    def __init__(self, decoder: Decoder, source: Source, limit: int = 0) -> None:
-        """Take the framing off with *decoder*; *limit* bytes are too many, unless it is 0."""
+    def __init__(
+        self, decoder: Decoder, source: Source, limit: int = 0, whole: bytes = b""
+    ) -> None:
+        """Take the framing off with *decoder*; *limit* bytes are too many, unless it is 0.
+
+        A body that has arrived *whole* needs no decoder: give it WHOLE.
+        """
         self._decoder = decoder
         self._source = source
         self._limit = limit
-        self._pending = b""
-        self._error: errors.ExchangeError | None = None
+        self._pending = whole
         self._delivery: _Delivery | None = None
+        self.error: errors.ExchangeError | None = None  # what ended it early
         self.is_taken = False  # does anybody read it?
-        self.size = 0
+        self.size = len(whole)
 
     def __repr__(self) -> str:
         state = "complete" if self._decoder.complete else "arriving"
@@ -137,9 +146,16 @@ class Body:
             self._delivery.pass_on(piece)
             return rest
         self._pending = self._pending + piece if self._pending else piece
-        if len(self._pending) >= HOLD and not self._decoder.complete:
-            self._source.transport.pauseProducing()
+        if len(self._pending) >= HOLD:
+            self._hold()
         return rest
+
+    def _hold(self) -> None:
+        if self._decoder.complete:
+            # TLS may have brought the end after the pause; the next message must not wait for ever.
+            self._source.transport.resumeProducing()
+        else:
+            self._source.transport.pauseProducing()
 
     def end_input(self) -> None:
         """The source's connection will bring no more bytes."""
@@ -152,8 +168,8 @@ class Body:
 
     def fail(self, error: errors.ExchangeError) -> None:
         """End the body with *error*; the delivery raises it."""
-        if self._error is None:
-            self._error = error
+        if self.error is None:
+            self.error = error
             if self._delivery is not None:
                 self._delivery.end(error)
 
@@ -161,7 +177,7 @@ class Body:
 
     def hand_over(self, sink: Sink) -> bool:
         """Hand everything over to *sink* if it has all arrived; False if it hasn't."""
-        if self._error is not None or not self._decoder.complete:
+        if self.error is not None or not self._decoder.complete:
             return False
         self.is_taken = True
         pending, self._pending = self._pending, b""
@@ -181,7 +197,7 @@ class Body:
         if self._pending:
             pending, self._pending = self._pending, b""
             sink.write(pending)
-        if self._error is None and not self._decoder.complete:
+        if self.error is None and not self._decoder.complete:
             sink.flush()
             self._delivery = delivery = _Delivery(self._source, sink, self._decoder)
             try:
@@ -189,8 +205,8 @@ class Body:
             finally:
                 self._delivery = None
                 self.size += delivery.stop()
-        if self._error is not None:
-            raise self._error
+        if self.error is not None:
+            raise self.error
         sink.finish(self._decoder.trailers)
 
 
@@ -261,6 +277,8 @@ class _Delivery:
         self._source.sweep.drop(self)
         if self._splice is None:
             self._sink.transport.unregisterProducer()
+            if self._is_paused:
+                self.resumeProducing()  # the last bytes may have filled the sink's buffer
             return 0
         self._splice.stop()
         self._sink.passed(self._splice.moved)
@@ -281,7 +299,7 @@ class _Delivery:
 
     def stopProducing(self) -> None:
         """The sink's connection is gone; its own protocol says so to whoever waits."""
-        self._source.transport.pauseProducing()
+        self.pauseProducing()
 
     # Watched, for the sweep.
 
@@ -303,7 +321,7 @@ class _Delivery:
 
 
 # The body of a request that has none: complete from the start, so it never asks its source.
-EMPTY = Body(LengthDecoder(0), cast(Source, None))
+EMPTY = Body(WHOLE, cast(Source, None))
 
 
 class Drain:

@@ -101,11 +101,18 @@ class Running:
         """The site's port."""
         return self.ports["site"]
 
-    @property
-    def rss(self) -> int:
-        """Resident memory, in bytes."""
+    def memory(self) -> int:
+        """Return the resident memory in bytes, and let `grown` count from here."""
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+        return self._status("VmRSS")
+
+    def grown(self, before: int) -> int:
+        """Return by how many bytes memory has at most been above *before* since `memory`."""
+        return self._status("VmHWM") - before
+
+    def _status(self, name: str) -> int:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
-        found = re.search(r"VmRSS:\s+([0-9]+) kB", status)
+        found = re.search(rf"{name}:\s+([0-9]+) kB", status)
         assert found is not None
         return int(found[1]) * 1024
 

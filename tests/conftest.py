@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 import pytest
-import pytest_twisted
-from twisted.internet.interfaces import IDelayedCall
+import pytest_twisted  # type: ignore[import-untyped]  # it has no types
+from twisted.internet.interfaces import IDelayedCall, IReactorFDSet
 from twisted.internet.task import deferLater
-from twisted.logger import LogEvent, LogLevel, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
+from zope.interface import implementer
 
 from proxyapp.net import reactor as appliance_reactor
 from tests.appliance import Running, start
@@ -29,6 +30,7 @@ _PATIENCE_STEPS = 200
 _STEP = 0.005
 
 
+@implementer(ILogObserver)
 class LoggedErrors:
     """The failures and critical events that were logged during one test."""
 
@@ -56,7 +58,7 @@ class _Holdings(NamedTuple):
     """What the process holds: descriptors with what they stand for, and the reactor's things."""
 
     descriptors: dict[str, str]
-    calls: list[IDelayedCall]
+    calls: tuple[IDelayedCall, ...]
     watched: set[object]
 
     def since(self, before: _Holdings) -> list[str]:
@@ -72,8 +74,9 @@ class _Holdings(NamedTuple):
 
 def _holdings() -> _Holdings:
     reactor = _reactor()
-    watched: set[object] = {*reactor.getReaders(), *reactor.getWriters()}
-    return _Holdings(_descriptors(), reactor.getDelayedCalls(), watched)
+    selectables = cast(IReactorFDSet, reactor)
+    watched: set[object] = {*selectables.getReaders(), *selectables.getWriters()}
+    return _Holdings(_descriptors(), tuple(reactor.getDelayedCalls()), watched)
 
 
 def _descriptors() -> dict[str, str]:
@@ -101,6 +104,12 @@ def _leftovers(before: _Holdings) -> list[str]:
         pytest_twisted.blockon(deferLater(_reactor(), _STEP, lambda: None))
         left = _holdings().since(before)
     return left
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _reactor_runs(twisted_greenlet: object) -> None:
+    """Let the reactor open what it needs itself before anybody counts."""
+    pytest_twisted.blockon(deferLater(_reactor(), 0, lambda: None))
 
 
 @pytest.fixture(autouse=True)

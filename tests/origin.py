@@ -67,6 +67,12 @@ class Origin(Generic[_Served]):
         """The URL without a path."""
         return f"http://{self.authority}".encode("ascii")
 
+    def wait_until_idle(self) -> None:
+        """Wait until every connection so far has been carried to its end."""
+        for thread in self._threads[1:]:
+            thread.join(_JOIN)
+            assert not thread.is_alive(), "a connection to the origin goes on and on"
+
     def _begin(self, work: Callable[..., None], *arguments: object) -> None:
         thread = threading.Thread(target=work, args=arguments, daemon=True)
         self._threads.append(thread)

@@ -46,6 +46,7 @@ class Talk:
 
     def __init__(self, connection: socket.socket) -> None:
         connection.settimeout(PATIENCE)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket = connection
         self._read = b""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import select
 import socket
 import sys
 import time
@@ -18,15 +19,17 @@ from twisted.internet.interfaces import (
     IReactorTCP,
     IReactorThreads,
     IReactorTime,
+    IReadDescriptor,
 )
 from twisted.internet.protocol import ClientFactory
+from twisted.python import log
 
 from proxyapp.net import compat
 from proxyapp.net.transport import ImmediateClient, ImmediateServer
 
 compat.require(
     epollreactor.EPollReactor,
-    ("_poller", "_selectables", "_doReadOrWrite"),
+    ("_poller", "_selectables", "_doReadOrWrite", "_disconnectSelectable"),
 )
 compat.require(tcp.Connector, ("_makeTransport",))
 compat.require(tcp.Port, ("_fromListeningDescriptor", "_realPortNumber"))
@@ -69,8 +72,23 @@ class ApplianceReactor(epollreactor.EPollReactor):
         selectables = self._selectables
         for descriptor, event in events:
             selectable = selectables.get(descriptor)
-            if selectable is not None:
+            if selectable is None:
+                continue
+            if event == select.EPOLLIN:
+                self._read(selectable)
+            else:
                 self._doReadOrWrite(selectable, descriptor, event)
+
+    def _read(self, selectable: IReadDescriptor) -> None:
+        """Do what _doReadOrWrite does with the event that nearly all are."""
+        why: BaseException | None
+        try:
+            why = selectable.doRead()
+        except BaseException as error:
+            why = error
+            log.err()
+        if why is not None:
+            self._disconnectSelectable(selectable, why, True)
 
     doIteration = doPoll
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.defer import Deferred
-
 from proxyapp import errors
-from proxyapp.stream import Body, Source
+from proxyapp.net.task import Wakeup
+from proxyapp.stream import WHOLE, Body, Source
 from proxyapp.wire import bodies, framing, parser
-from proxyapp.wire.framing import NO_BODY, UNTIL_CLOSE
+from proxyapp.wire.framing import NO_BODY, UNTIL_CLOSE, Kind
 from proxyapp.wire.messages import ResponseHead
 from proxyapp.wire.parser import HeadLimits, HeadReader
 
 # An origin that announces more interim responses than this isn't making progress.
 MAX_INTERIM = 64
+
+_LENGTH = Kind.LENGTH
 
 OnInterim = Callable[[ResponseHead], None]
 
@@ -22,7 +23,7 @@ OnInterim = Callable[[ResponseHead], None]
 class Answer:
     """The answer to a request with *method*, read from *source*.
 
-    *arrived* fires with the final head (101 counts as final); by then *body* and *framing* are
+    *arrived* happens with the final *head* (101 counts as final); by then *body* and *framing* are
     there, and *persists* says whether the origin keeps the connection after it (RFC 9112 section
     9.3). It fails with BadResponse and with whatever `fail` is given.
     """
@@ -46,7 +47,7 @@ class Answer:
     def __init__(
         self, source: Source, method: bytes, on_interim: OnInterim, limits: HeadLimits
     ) -> None:
-        self.arrived: Deferred[ResponseHead] = Deferred()
+        self.arrived = Wakeup()
         self.head: ResponseHead | None = None
         self.body: Body | None = None
         self.framing = NO_BODY
@@ -92,12 +93,18 @@ class Answer:
             return
         self.framing = how = framing.response_framing(head, self._method)
         self.head = head
-        self.persists = how is not UNTIL_CLOSE and framing.persists(head.minor, head.fields)
-        self.body = Body(bodies.decoder_for(how), self._source)
-        if head.status != 101 and not self._reader.is_empty:
-            self._read_body(self.body, self._reader.take_rest())
-        if not self.arrived.called:
-            self.arrived.callback(head)
+        # What was switched to another protocol never carries HTTP again.
+        keeps = how is not UNTIL_CLOSE and head.status != 101
+        self.persists = keeps and framing.persists(head.minor, head.fields)
+        rest = b"" if head.status == 101 else self._reader.take_rest()
+        if how.kind is _LENGTH and len(rest) == how.length:
+            self.body = Body(WHOLE, self._source, whole=rest)
+        else:
+            self.body = Body(bodies.decoder_for(how), self._source)
+            if rest:
+                self._read_body(self.body, rest)
+        if not self.arrived.has_happened:
+            self.arrived.happen()
 
     def _read_body(self, body: Body, data: bytes) -> None:
         try:
@@ -121,8 +128,8 @@ class Answer:
         if self.body is not None:
             if not self.body.is_complete:
                 self.body.fail(error)
-        elif not self.arrived.called:
-            self.arrived.errback(error)
+        elif not self.arrived.has_happened:
+            self.arrived.happen(error)
 
     def take_rest(self) -> bytes:
         """Hand over what arrived behind a 101."""

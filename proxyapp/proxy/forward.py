@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 from typing import NamedTuple
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from proxyapp import errors
@@ -24,6 +25,7 @@ from proxyapp.wire.framing import NO_BODY
 from proxyapp.wire.messages import OutgoingRequest, OutgoingResponse, ResponseHead
 from proxyapp.wire.target import Origin
 
+_log = Logger()
 # RFC 9110 section 9.2.2: doing these twice is as doing them once.
 _IDEMPOTENT = frozenset(b"GET HEAD OPTIONS TRACE PUT DELETE".split())
 _ALLOW = (b"Allow", b"CONNECT, DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, TRACE")
@@ -34,7 +36,6 @@ class _Asked(NamedTuple):
 
     upstream: Upstream
     answer: Answer
-    response: ResponseHead
     upload: Deferred[None] | None
 
 
@@ -69,19 +70,24 @@ class ForwardProxyResource:
         origin = self._upgrade.origin_for(request)
         if origin is not request.target.origin:
             reply.record.url = b"https://" + authority(origin) + request.target.path
-        lines = hops.request_lines(
+        section = hops.request_section(
             head, authority(origin), request.client.host, request.framing, self._hop
         )
-        asking = writer.request_head(OutgoingRequest(head.method, request.target.path, [], lines))
+        asking = writer.request_head(OutgoingRequest(head.method, request.target.path, section))
         # Ask, and pass the answer on.
         asked = await self._ask(request, origin, asking, reply)
         try:
-            if asked.response.status == 101:
-                await self._switch(asked, reply)
-                return
-            body = asked.answer.body
+            response, body = asked.answer.head, asked.answer.body
+            assert response is not None
             assert body is not None
-            sink = reply.begin(self._outgoing(asked.response), asked.answer.framing)
+            if response.status == 101:
+                _check_switch(request, asked)
+                await self._switch(asked.upstream, response, reply)
+                return
+            if body.error is not None:
+                raise body.error
+            reply.record.content_type = response.fields.combined.get(b"content-type", b"")
+            sink = reply.begin(self._outgoing(response), asked.answer.framing)
             if not body.hand_over(sink):
                 await body.deliver(sink)
             if asked.upload is not None and asked.upstream.persists:
@@ -107,7 +113,8 @@ class ForwardProxyResource:
                 )
                 if has_body:
                     upload = self._upload(request, upstream)
-                return _Asked(upstream, answer, await answer.arrived, upload)
+                await answer.arrived
+                return _Asked(upstream, answer, upload)
             except BaseException as error:
                 if upload is not None:
                     upload.cancel()
@@ -122,18 +129,21 @@ class ForwardProxyResource:
         sink = RequestSink(upstream, request.framing, upstream.silence_timeout)
         upload = Deferred.fromCoroutine(request.body.deliver(sink))
         upload.addErrback(_upload_failed, upstream)
+        upstream.upload = upload
         return upload
 
-    async def _switch(self, asked: _Asked, reply: Reply) -> None:
+    async def _switch(self, upstream: Upstream, head: ResponseHead, reply: Reply) -> None:
         """Pass a 101 on, and become a tunnel (RFC 9110 section 7.8)."""
-        head = asked.response
         relay = Relay(self._sweep, self._tunnels.idle_timeout, self._tunnels.close_timeout)
-        early = asked.upstream.take_over(relay.origin)
-        switching = OutgoingResponse(101, head.reason, [], hops.switching_lines(head))
+        early = upstream.take_over(relay.origin)
+        lines = hops.switching_lines(head, self._hop.pseudonym)
+        switching = OutgoingResponse(101, head.reason, [], lines)
         taken = reply.take_over(switching, relay.client)
-        relay.join(taken.transport, taken.early, asked.upstream.transport, early)
-        await relay.done
-        reply.record.sent, reply.record.received = relay.down.moved, relay.up.moved
+        relay.join(taken.transport, taken.early, upstream.transport, early)
+        try:
+            await relay.done
+        finally:
+            reply.record.sent, reply.record.received = relay.down.moved, relay.up.moved
 
     def _outgoing(self, head: ResponseHead) -> OutgoingResponse:
         lines = hops.response_lines(head, self._hop.pseudonym)
@@ -153,9 +163,21 @@ def _note(upstream: Upstream, reply: Reply) -> None:
     record.tls = ("warm" if upstream.served else upstream.dialled.tls) if upstream.is_tls else ""
 
 
+def _check_switch(request: Request, asked: _Asked) -> None:
+    """Raise BadResponse where the origin may not leave HTTP (RFC 9110 section 7.8)."""
+    if not hops.offers_upgrade(request.head):
+        raise errors.BadResponse("the origin switched to a protocol that nobody offered")
+    if asked.upload is not None and not asked.upload.called:
+        raise errors.BadResponse("the origin switched protocols before it had the whole request")
+
+
 def _upload_failed(failure: Failure, upstream: Upstream) -> None:
-    if isinstance(failure.value, errors.ExchangeError):
-        upstream.fail(failure.value)
+    error = failure.value
+    if isinstance(error, errors.ExchangeError):
+        upstream.fail(error)
+    elif not isinstance(error, CancelledError):
+        _log.failure("a mistake of ours ended an upload", failure)
+        upstream.fail(errors.InternalError("an error in the proxy itself; see its event log"))
 
 
 def _answer_here(request: Request, reply: Reply) -> None:

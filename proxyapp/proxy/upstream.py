@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 from twisted.internet import protocol
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.python.failure import Failure
@@ -23,6 +24,10 @@ from proxyapp.wire.framing import Framing, Kind
 from proxyapp.wire.headers import Fields
 from proxyapp.wire.parser import HeadLimits
 from proxyapp.wire.target import Origin
+
+
+# How long the other end may take to agree to the end of an idle connection, in seconds.
+CLOSE_TIMEOUT = 5.0
 
 
 class Timeouts(NamedTuple):
@@ -65,6 +70,7 @@ class Upstream(protocol.Protocol):
         self._limits = limits
         self._answer: Answer | None = None
         self._receiver: Receiver | None = None
+        self.upload: Deferred[None] | None = None  # the body of the request, on its way
         self._is_sending = False
         self._is_broken = False
 
@@ -119,11 +125,17 @@ class Upstream(protocol.Protocol):
         """Is the connection secured?"""
         return self.origin.scheme == "https"
 
-    def end_exchange(self) -> None:
-        """The exchange is over, and the connection is idle from now on."""
+    @property
+    def is_open(self) -> bool:
+        """Is the connection, as far as is known, still there?"""
+        return not self._is_broken
+
+    def end_exchange(self, at_most: float) -> None:
+        """The exchange is over; the connection is idle now, and that for *at_most* seconds."""
         self.served += 1
         self._answer = None
-        self.sweep.set(self, self._timeouts.idle)
+        self.upload = None
+        self.sweep.set(self, min(at_most, self._timeouts.idle))
 
     def take_over(self, receiver: Receiver) -> bytes:
         """Give the connection to *receiver* (101); returns what has arrived behind the head."""
@@ -134,7 +146,7 @@ class Upstream(protocol.Protocol):
     def close(self) -> None:
         """Close the idle connection."""
         self._is_broken = True
-        self.sweep.drop(self)
+        self.sweep.set(self, CLOSE_TIMEOUT)
         self.transport.loseConnection()
 
     def abort(self) -> None:
@@ -185,10 +197,9 @@ class Upstream(protocol.Protocol):
         if self._receiver is not None:
             self._receiver.input_ended()
             return
-        self._is_broken = True
         if self._answer is not None:
-            self._answer.input_ended(is_clean=True)
-        self.transport.loseConnection()
+            self._end_input(is_clean=True)
+        self.close()
 
     def writeConnectionLost(self) -> None:
         """Our half-close has left."""
@@ -196,19 +207,28 @@ class Upstream(protocol.Protocol):
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
         """The connection is gone: whoever waits is told."""
         self._is_broken = True
-        self.sweep.drop(self)
         is_clean = reason.check(ConnectionDone) is not None
         if self._receiver is not None:
             self._receiver.lost(is_clean)
         elif self._answer is not None:
-            self._answer.input_ended(is_clean)
+            self._end_input(is_clean)
+        self.sweep.drop(self)
         self._keeper.lost(self)
+
+    def _end_input(self, is_clean: bool) -> None:
+        self._is_broken = True
+        if self._answer is not None:
+            self._answer.input_ended(is_clean)
+        if self.upload is not None:
+            self.upload.cancel()  # nobody reads the rest of the request any more
 
     # Watched.
 
     def expire(self) -> None:
         """See Watched: no response head in time, or idle for long enough."""
-        if self._answer is None:
+        if self._is_broken:
+            self.abort()  # it was closed, and TLS waits for the other end to agree
+        elif self._answer is None:
             self.close()
         elif self._answer.head is not None:
             return  # its body has a time-out of its own

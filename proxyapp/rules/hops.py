@@ -6,7 +6,7 @@ import enum
 from typing import NamedTuple
 
 from proxyapp import errors
-from proxyapp.wire import headers
+from proxyapp.wire import headers, writer
 from proxyapp.wire.framing import Framing, Kind
 from proxyapp.wire.headers import Fields
 from proxyapp.wire.messages import RequestHead, ResponseHead
@@ -27,8 +27,10 @@ _NOT_IN_TRAILERS = _HOP_BY_HOP | frozenset(
     b"content-length host trailer authorization proxy-authorization set-cookie cookie "
     b"content-encoding content-type content-range max-forwards expect via".split()
 )
+# RFC 9110 section 7.6.2: Max-Forwards says nothing about other methods.
+_LIMITED_IN_HOPS = (b"TRACE", b"OPTIONS")
 # An upgrade to another HTTP would leave the checks of this one behind.
-_NO_UPGRADE = frozenset((b"h2c", b"h2", b"http/2.0", b"tls/1.0", b"tls/1.2", b"tls/1.3"))
+_NO_UPGRADE = (b"h2", b"h3", b"http/", b"tls/")
 # TRACE must not show a script what the browser keeps from it (RFC 9110 section 9.3.8).
 _SECRET = frozenset(b"cookie authorization proxy-authorization".split())
 
@@ -65,6 +67,21 @@ def hop(pseudonym: bytes, forwarding: Forwarding, tls_upgrade_header: bytes) -> 
     return Hop(pseudonym, forwarding, frozenset(removed), adds_client)
 
 
+def request_section(head: RequestHead, host: bytes, client: str, body: Framing, at: Hop) -> bytes:
+    """Return the field lines for the origin with their ends, and the empty line.
+
+    A client repeats its fields from request to request, and the server gives us the same Fields
+    then; so the last answer is remembered with them.
+    """
+    key = (head.method, head.minor, host, client, body, at)
+    memo = head.fields.memo
+    if memo is not None and memo[0] == key:
+        return memo[1]
+    section = writer.section(request_lines(head, host, client, body, at))
+    head.fields.memo = key, section
+    return section
+
+
 def request_lines(
     head: RequestHead, host: bytes, client: str, body: Framing, at: Hop
 ) -> list[bytes]:
@@ -76,9 +93,9 @@ def request_lines(
         removed |= {b"expect"}  # RFC 9110 section 10.1.1: not in HTTP/1.0
     sent = [b"Host: " + host, *fields.lines_without(removed)]
     if b"upgrade" in combined:
-        sent += _upgrade_lines(fields)
+        sent += _upgrade_lines(head)
     if b"max-forwards" in combined:
-        sent.append(b"Max-Forwards: %d" % _forwards_left(head))
+        sent.append(b"Max-Forwards: " + _forwards_left(head))
     if body.kind is Kind.LENGTH:
         sent.append(b"Content-Length: %d" % body.length)
     elif body.kind is Kind.CHUNKED:
@@ -104,7 +121,7 @@ def response_lines(head: ResponseHead, pseudonym: bytes) -> list[bytes]:
     removed = _NEVER_TO_CLIENT
     if b"connection" in fields.combined:
         removed = _also_named(fields, removed)
-    if head.status == 204:
+    if head.status == 204 or head.status < 200:
         removed |= {b"content-length"}  # RFC 9110 section 8.6
     sent = fields.lines_without(removed)
     if pseudonym:
@@ -119,16 +136,16 @@ def trailer_fields(fields: Fields) -> Fields:
     return Fields([], fields.lines_without(_NOT_IN_TRAILERS))
 
 
-def switching_lines(head: ResponseHead) -> list[bytes]:
+def switching_lines(head: ResponseHead, pseudonym: bytes) -> list[bytes]:
     """Return the field lines of a 101, its Upgrade and Connection kept."""
     upgrade = head.fields.get(b"upgrade")
     announced = [b"Connection: Upgrade", *([b"Upgrade: " + upgrade] if upgrade else [])]
-    return announced + head.fields.lines_without(_HOP_BY_HOP)
+    return announced + response_lines(head, pseudonym)
 
 
 def answers_here(head: RequestHead) -> bool:
     """Must this hop answer itself, because Max-Forwards is 0 (RFC 9110 section 7.6.2)?"""
-    if head.method not in (b"TRACE", b"OPTIONS") or b"max-forwards" not in head.fields:
+    if head.method not in _LIMITED_IN_HOPS or b"max-forwards" not in head.fields:
         return False
     return _forwards(head) == 0
 
@@ -140,9 +157,10 @@ def _forwards(head: RequestHead) -> int:
     return int(value)
 
 
-def _forwards_left(head: RequestHead) -> int:
-    forwards = _forwards(head)
-    return forwards - 1 if head.method in (b"TRACE", b"OPTIONS") else forwards
+def _forwards_left(head: RequestHead) -> bytes:
+    if head.method not in _LIMITED_IN_HOPS:
+        return head.fields.combined[b"max-forwards"]
+    return b"%d" % (_forwards(head) - 1)
 
 
 def check_loop(fields: Fields, pseudonym: bytes) -> None:
@@ -161,12 +179,18 @@ def traced(head: RequestHead) -> bytes:
     return b"\r\n".join([*lines, *head.fields.lines_without(_SECRET), b"", b""])
 
 
-def _upgrade_lines(fields: Fields) -> list[bytes]:
+def offers_upgrade(head: RequestHead) -> bool:
+    """Does the request go on with an offer to switch to another protocol?"""
+    return bool(_upgrade_lines(head))
+
+
+def _upgrade_lines(head: RequestHead) -> list[bytes]:
     """Return the lines that offer the protocols a client may be switched to."""
-    if b"upgrade" not in fields.tokens(b"connection"):
+    # RFC 9110 section 7.8: an offer in HTTP/1.0 is ignored.
+    if not head.minor or b"upgrade" not in head.fields.tokens(b"connection"):
         return []
-    offers = headers.split_list(fields.get(b"upgrade") or b"")
-    kept = [offer for offer in offers if offer.lower() not in _NO_UPGRADE]
+    offers = headers.split_list(head.fields.get(b"upgrade") or b"")
+    kept = [offer for offer in offers if not offer.lower().startswith(_NO_UPGRADE)]
     return [b"Connection: Upgrade", b"Upgrade: " + b", ".join(kept)] if kept else []
 
 

@@ -10,9 +10,9 @@ from proxyapp.net.timers import Sweep
 from proxyapp.net.transport import Transport
 from proxyapp.server.doors import Door, ServerLimits
 from proxyapp.stream import EMPTY, Body
-from proxyapp.wire import bodies, framing, parser, target
-from proxyapp.wire.framing import Framing, Kind
-from proxyapp.wire.parser import HeadReader
+from proxyapp.wire import bodies, framing, target
+from proxyapp.wire.framing import NO_BODY, Framing
+from proxyapp.wire.parser import HeadReader, RequestParser
 from proxyapp.wire.target import Form
 
 
@@ -23,6 +23,7 @@ class Arrivals:
         "_client",
         "_doors",
         "_limits",
+        "_parser",
         "body",
         "head",
         "reader",
@@ -43,6 +44,7 @@ class Arrivals:
         self.sweep = sweep
         self.silence_timeout = limits.read_timeout
         self.reader = HeadReader(limits.head)
+        self._parser = RequestParser(limits.head)
         self.body: Body | None = None
         self.head = b""
         self._limits = limits
@@ -59,11 +61,11 @@ class Arrivals:
         if head is None:
             return None
         self.head = head
-        parsed = parser.parse_request(head, self._limits.head)
+        parsed = self._parser.parse(head)
         asked = target.parse_target(parsed.method, parsed.target)
         target.check_host(asked, parsed.fields)
         how = framing.request_framing(parsed)
-        body = EMPTY if how.kind is Kind.NONE else self._make_body(how)
+        body = EMPTY if how is NO_BODY else self._make_body(how)
         return Request(parsed, asked, self._client, how, body), self._doors[asked.form]
 
     def _make_body(self, how: Framing) -> Body:

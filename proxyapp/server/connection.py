@@ -177,12 +177,17 @@ class ClientConnection(protocol.Protocol):
         if ended is None or self._receiver is not None or not self.transport.connected:
             return
         is_read = ended.request.body.is_complete
-        if not ended.reply.persists or not is_read or self._input_ended:
+        if not ended.reply.persists or not is_read or self._has_read_all:
             self._close(is_read)
             return
         self.sweep.set(self, self._around.limits.idle_timeout)
         if not self._arrivals.reader.is_empty or self._is_held:
             self._take_requests()
+
+    @property
+    def _has_read_all(self) -> bool:
+        """Has the client sent its last byte, and is no request left among those it sent?"""
+        return self._input_ended and self._arrivals.reader.is_empty
 
     def _refuse(self, error: errors.ExchangeError) -> None:
         turn.refuse(self, self._around, self._client, error, self._arrivals.head)
@@ -203,7 +208,7 @@ class ClientConnection(protocol.Protocol):
 
     def may_persist(self, request: Request | None) -> bool:
         """See reply.Connection: the client wants it, and the request's body is or will be read."""
-        if request is None or self._input_ended or self._closing is not None:
+        if request is None or self._has_read_all or self._closing is not None:
             return False
         body = self._arrivals.body
         if body is not None and not body.is_taken:

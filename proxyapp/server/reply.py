@@ -188,6 +188,7 @@ class ClientReply:
 
     def _begin_own(self, head: OutgoingResponse, size: int) -> None:
         fields = list(head.fields)
+        self.record.content_type = dict(fields).get(b"Content-Type", b"")
         if head.status not in (204, 304):
             fields.append((b"Content-Length", b"%d" % size))
         fields.append((b"Date", http_date(int(self._seconds()))))

@@ -63,7 +63,7 @@ class Turn:
             self._end(errors.AccessDenied(decision.reason))
             return
         self._running = Task(self._door.responder.respond(self.request, self.reply), self._end)
-        self._running.run()
+        self._running.resume()
 
     def cancel(self) -> None:
         """The client is gone: give up what runs for it."""

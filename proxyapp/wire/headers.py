@@ -27,13 +27,15 @@ class Fields:
     in lower case, that stand on more than one line.
     """
 
-    __slots__ = ("_entries", "combined", "lines", "repeated")
+    __slots__ = ("_entries", "combined", "lines", "memo", "repeated")
 
     def __init__(self, raw: RawFields, lines: list[bytes] | None = None) -> None:
         """Take name and value pairs; or *lines*, each known to be name, colon and value."""
         if lines is None:
             lines = [b"%b: %b" % field for field in raw]
         known = _KNOWN
+        # For whoever derives something costly from the fields, which never change.
+        self.memo: tuple[object, bytes] | None = None
         self.lines = lines
         self.repeated = _NONE
         self._entries = entries = [known.get(line) or _take_apart(line) for line in lines]

@@ -30,19 +30,15 @@ class ResponseHead(NamedTuple):
 
 
 class OutgoingRequest(NamedTuple):
-    """A request head about to leave, framing fields included.
-
-    *lines* are whole field lines without their ends, as they came; they stand before *fields*.
-    """
+    """A request head about to leave; *section* is its field lines, made by writer.section."""
 
     method: bytes
     target: bytes
-    fields: RawFields
-    lines: Sequence[bytes] = ()
+    section: bytes
 
 
 class OutgoingResponse(NamedTuple):
-    """A response head about to leave; *lines* and *fields* as in OutgoingRequest."""
+    """A response head about to leave: *lines* as they came from elsewhere, then *fields*."""
 
     status: int
     reason: bytes

@@ -17,7 +17,7 @@ import httptools
 
 from proxyapp import errors
 from proxyapp.wire import headers
-from proxyapp.wire.headers import Fields
+from proxyapp.wire.headers import NO_FIELDS, Fields
 from proxyapp.wire.messages import RequestHead, ResponseHead
 
 _END = b"\r\n\r\n"
@@ -182,29 +182,56 @@ class _Nobody:
 _NOBODY = _Nobody()
 
 
-def parse_request(head: bytes, limits: HeadLimits) -> RequestHead:
-    """Return the request in *head*, one whole head with its final empty line.
+class RequestParser:
+    """Reads the request heads of one connection.
 
-    Raises BadRequest, HeadTooLarge, UnknownVersion. Sections 3 and 5 of RFC 9112 and, for Host,
-    section 3.2.
+    A client repeats its fields from request to request; a field section that is the last one again
+    gives the same Fields, so that they, and what others derive from them, cost nothing.
     """
-    line = _REQUEST_LINE.match(head)
-    if line is None:
-        raise errors.BadRequest("the request line isn't method, target and version")
-    method, target, major, minor = line.groups()
-    if major != b"1":
-        raise errors.UnknownVersion("only HTTP/1.1 and HTTP/1.0 are spoken here")
-    fields = _read_fields(
-        httptools.HttpRequestParser(_NOBODY), b"POST / HTTP/1.1\r\n", head[line.end() :], limits
-    )
-    if fields.repeated and b"host" in fields.repeated:
-        raise errors.BadRequest("more than one Host field")
-    if minor == b"0":
-        return RequestHead(method, target, 0, fields)
-    if b"host" not in fields.combined:
-        raise errors.BadRequest("no Host field")
-    # RFC 9110 section 6.2: a higher minor version is read as the highest we know.
-    return RequestHead(method, target, 1, fields)
+
+    __slots__ = ("_fields", "_limits", "_section")
+
+    def __init__(self, limits: HeadLimits) -> None:
+        self._limits = limits
+        self._section = b""
+        self._fields = NO_FIELDS
+
+    def parse(self, head: bytes) -> RequestHead:
+        """Return the request in *head*, one whole head with its final empty line.
+
+        Raises BadRequest, HeadTooLarge, UnknownVersion. Sections 3 and 5 of RFC 9112 and, for
+        Host, section 3.2.
+        """
+        line = _REQUEST_LINE.match(head)
+        if line is None:
+            raise errors.BadRequest("the request line isn't method, target and version")
+        method, target, major, minor = line.groups()
+        if major != b"1":
+            raise errors.UnknownVersion("only HTTP/1.1 and HTTP/1.0 are spoken here")
+        section = head[line.end() :]
+        fields = self._fields if section == self._section else self._read(section)
+        # RFC 9110 section 6.2: a higher minor version is read as the highest we know.
+        if minor != b"0" and b"host" not in fields.combined:
+            raise errors.BadRequest("no Host field")
+        return RequestHead(method, target, 0 if minor == b"0" else 1, fields)
+
+    def _read(self, section: bytes) -> Fields:
+        parser = httptools.HttpRequestParser(_NOBODY)
+        fields = _read_fields(parser, b"POST / HTTP/1.1\r\n", section, self._limits)
+        if b"host" in fields.repeated:
+            raise errors.BadRequest("more than one Host field")
+        if len(section) <= _LONGEST_REMEMBERED:
+            self._section, self._fields = section, fields
+        return fields
+
+
+# Bytes of a field section; ten thousand idle connections shall not each hold a long one.
+_LONGEST_REMEMBERED = 2048
+
+
+def parse_request(head: bytes, limits: HeadLimits) -> RequestHead:
+    """Return the request in *head*; see RequestParser."""
+    return RequestParser(limits).parse(head)
 
 
 def parse_response(head: bytes, limits: HeadLimits) -> ResponseHead:
@@ -258,9 +285,10 @@ def _read_fields(
         pass  # an Upgrade field: llhttp stops behind the head, where nothing is left anyway
     except httptools.HttpParserError:
         raise _fault(start_line + section) from None
-    lines = section.split(b"\r\n")
-    if lines.pop() or lines.pop():
+    if section[-4:] != _END and section != b"\r\n":
         raise errors.BadRequest("the head doesn't end in an empty line")
+    lines = section.split(b"\r\n")
+    del lines[-2:]
     if len(lines) > limits.fields:
         raise errors.HeadTooLarge(f"the head has more than {limits.fields} fields")
     return Fields([], lines)

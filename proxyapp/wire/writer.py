@@ -6,7 +6,7 @@ import http
 from collections.abc import Sequence
 
 from proxyapp import errors
-from proxyapp.wire.headers import Fields, RawFields
+from proxyapp.wire.headers import Fields
 from proxyapp.wire.messages import OutgoingRequest, OutgoingResponse
 
 LAST_CHUNK = b"0\r\n\r\n"
@@ -24,8 +24,8 @@ def request_head(head: OutgoingRequest) -> bytes:
 
     Raises InternalError where a part of it would begin a line of its own.
     """
-    start = b"%b %b HTTP/1.1" % (head.method, head.target)
-    return _head(start, head.lines, head.fields)
+    start = b"%b %b HTTP/1.1\r\n" % (head.method, head.target)
+    return _checked(start, 1) + head.section
 
 
 def response_head(head: OutgoingResponse) -> bytes:
@@ -34,20 +34,25 @@ def response_head(head: OutgoingResponse) -> bytes:
     Raises InternalError where a part of it would begin a line of its own.
     """
     start = b"HTTP/1.1 %d %b" % (head.status, head.reason)
-    return _head(start, head.lines, head.fields)
+    if head.fields:
+        return _joined([start, *head.lines, *map(_line, head.fields)])
+    return _joined([start, *head.lines])
 
 
-def _head(start: bytes, lines: Sequence[bytes], fields: RawFields) -> bytes:
-    if not fields:
-        whole = b"\r\n".join([start, *lines, b"", b""])
-        return _checked(whole, len(lines) + 2)
-    whole = b"\r\n".join((start, *lines, field_lines(fields) + b"\r\n"))
-    return _checked(whole, len(lines) + len(fields) + 2)
+def section(lines: Sequence[bytes]) -> bytes:
+    """Return field *lines* with their ends, and the empty line behind them.
+
+    Raises InternalError where one would begin another line.
+    """
+    return _joined(lines) if lines else b"\r\n"
 
 
-def field_lines(fields: RawFields) -> bytes:
-    """Return *fields* in order, each line with its end."""
-    return b"".join([b"%b: %b\r\n" % field for field in fields])
+def _joined(lines: Sequence[bytes]) -> bytes:
+    return _checked(b"\r\n".join([*lines, b"", b""]), len(lines) + 1)
+
+
+def _line(field: tuple[bytes, bytes]) -> bytes:
+    return b"%b: %b" % field
 
 
 def _checked(lines: bytes, count: int) -> bytes:
@@ -67,4 +72,4 @@ def last_chunk(trailers: Fields) -> bytes:
     """Return the end of a chunked body with its *trailers*; raises InternalError like the heads."""
     if not len(trailers):
         return LAST_CHUNK
-    return _checked(b"0\r\n%b\r\n" % field_lines(trailers.raw), len(trailers) + 2)
+    return _joined([b"0", *trailers.lines])

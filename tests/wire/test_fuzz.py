@@ -81,7 +81,9 @@ def take_response(head: bytes) -> framing.Framing:
 
 def check_request(request: RequestHead, asked: target.Target) -> None:
     """What we took and wrote again is read as the same head, for the same origin."""
-    written = writer.request_head(OutgoingRequest(*request[:2], request.fields.raw))
+    written = writer.request_head(
+        OutgoingRequest(*request[:2], writer.section(request.fields.lines))
+    )
     if request.minor:
         assert parser.parse_request(written, HeadLimits(1 << 20, 16)) == request
     if asked.origin is not None:

@@ -20,7 +20,7 @@ def test_no_field_splits_a_message(text: bytes) -> None:
     """A line end in a name or value never reaches the wire, whoever let it in."""
     for field in [(b"A", text), (b"A" + text, b"b")]:
         with pytest.raises(errors.InternalError):
-            writer.request_head(OutgoingRequest(b"GET", b"/", [field]))
+            writer.request_head(OutgoingRequest(b"GET", b"/", writer.section([b"%b: %b" % field])))
         with pytest.raises(errors.InternalError):
             writer.response_head(OutgoingResponse(200, b"OK", [(b"B", b"c"), field]))
         with pytest.raises(errors.InternalError):
@@ -30,7 +30,10 @@ def test_no_field_splits_a_message(text: bytes) -> None:
 @pytest.mark.parametrize("text", SPLITS)
 def test_no_start_line_splits_a_message(text: bytes) -> None:
     """Nor does one in the method, the target or the reason."""
-    for head in [OutgoingRequest(b"GET", b"/" + text, []), OutgoingRequest(b"G" + text, b"/", [])]:
+    for head in [
+        OutgoingRequest(b"GET", b"/" + text, b""),
+        OutgoingRequest(b"G" + text, b"/", b""),
+    ]:
         with pytest.raises(errors.InternalError):
             writer.request_head(head)
     with pytest.raises(errors.InternalError):
@@ -40,7 +43,9 @@ def test_no_start_line_splits_a_message(text: bytes) -> None:
 def test_a_request_head() -> None:
     """Fields in order, in their spelling, and our own version (RFC 9110 section 6.2)."""
     fields = [(b"hOST", b"a"), (b"X", b""), (b"X", b"\xe9 ")]
-    head = OutgoingRequest(b"get", b"http://a/", fields)
+    head = OutgoingRequest(
+        b"get", b"http://a/", writer.section([b"%b: %b" % field for field in fields])
+    )
     assert writer.request_head(head) == (
         b"get http://a/ HTTP/1.1\r\nhOST: a\r\nX: \r\nX: \xe9 \r\n\r\n"
     )
@@ -89,7 +94,9 @@ def test_a_request_written_is_the_request_read(
 ) -> None:
     """Method, target, and every field in order survive the wire."""
     fields = [(b"Host", b"a"), *raw]
-    written = writer.request_head(OutgoingRequest(method, target, fields))
+    written = writer.request_head(
+        OutgoingRequest(method, target, writer.section([b"%b: %b" % field for field in fields]))
+    )
     read = parser.parse_request(written, HeadLimits())
     assert read == RequestHead(method, target, 1, Fields(fields))
 
