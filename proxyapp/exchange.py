@@ -31,10 +31,14 @@ class Request(NamedTuple):
 
 
 class TakenOver(NamedTuple):
-    """A connection that no longer speaks HTTP, and the bytes that were already read from it."""
+    """A connection that no longer speaks HTTP, and the bytes that were already read from it.
+
+    *has_ended* says that the other end's input ended behind them (half-close).
+    """
 
     transport: Transport
     early: bytes
+    has_ended: bool
 
 
 class Reply(Protocol):

@@ -7,7 +7,6 @@ TCP connections doesn't pass through this process at all, but is spliced by the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol, cast
 
 from twisted.internet.defer import Deferred
@@ -17,7 +16,7 @@ from zope.interface import implementer
 from proxyapp import errors
 from proxyapp.net import splice
 from proxyapp.net import transport as net_transport
-from proxyapp.net.timers import NEVER, Sweep
+from proxyapp.net.timers import LOOK, NEVER, Sweep
 from proxyapp.net.transport import Transport
 from proxyapp.wire.bodies import Decoder, LengthDecoder
 from proxyapp.wire.headers import Fields
@@ -27,8 +26,6 @@ from proxyapp.wire.headers import Fields
 SPLICE_FROM = 64 * 1024
 # What may arrive of a body before anybody takes it; the next read may double it.
 HOLD = 64 * 1024
-# How often progress is looked for, as a part of the time-out: a stall is noticed that much late.
-_LOOK = 0.25
 
 
 class Receiver(Protocol):
@@ -229,7 +226,7 @@ class _Delivery:
     def run(self) -> Deferred[None]:
         """Begin; fires at the end of the body, or with the error that ended it."""
         source, sink = self._source, self._sink
-        source.sweep.set(self, min(sink.stall_timeout, source.silence_timeout) * _LOOK)
+        source.sweep.set(self, min(sink.stall_timeout, source.silence_timeout) * LOOK)
         if not self._start_splice():
             sink.transport.registerProducer(self, True)
             self.resumeProducing()
@@ -317,51 +314,8 @@ class _Delivery:
         if left <= 0:
             self.end(sink.stalled() if is_blocked else source.silent())
         else:
-            source.sweep.set(self, min(left, limit * _LOOK))
+            source.sweep.set(self, min(left, limit * LOOK))
 
 
 # The body of a request that has none: complete from the start, so it never asks its source.
 EMPTY = Body(WHOLE, cast(Source, None))
-
-
-class Drain:
-    """Watches that a connection keeps taking the bytes that wait for it.
-
-    *left* says how many bytes that is; when it has not changed for *timeout* seconds, *on_stall*
-    is called once.
-    """
-
-    __slots__ = ("_last", "_left", "_moved", "_on_stall", "_sweep", "_timeout", "deadline", "slot")
-
-    def __init__(
-        self,
-        sweep: Sweep,
-        timeout: float,
-        left: Callable[[], int],
-        on_stall: Callable[[], None],
-    ) -> None:
-        self._sweep = sweep
-        self._timeout = timeout
-        self._left = left
-        self._on_stall = on_stall
-        self._last = left()
-        self._moved = sweep.now
-        self.deadline = NEVER
-        self.slot = 0
-        sweep.set(self, timeout * _LOOK)
-
-    def stop(self) -> None:
-        """Watch no longer."""
-        self._sweep.drop(self)
-
-    def expire(self) -> None:
-        """See Watched."""
-        left = self._left()
-        if left != self._last:
-            self._last = left
-            self._moved = self._sweep.now
-        wait = self._moved + self._timeout - self._sweep.now
-        if wait <= 0:
-            self._on_stall()
-        else:
-            self._sweep.set(self, min(wait, self._timeout * _LOOK))

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 ROOT = Path(__file__).parent.parent
 TWISTD = "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; run()"
@@ -116,10 +117,15 @@ class Running:
         assert found is not None
         return int(found[1]) * 1024
 
-    @property
-    def descriptors(self) -> int:
-        """Open descriptors."""
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+    def wait_for_sockets(self, most: int) -> None:
+        """Wait until no more than *most* sockets are open; other descriptors are few anyway."""
+        folder = Path(f"/proc/{self.process.pid}/fd")
+
+        def few() -> bool:
+            targets = [os.readlink(path) for path in folder.iterdir()]
+            return sum(target.startswith("socket:") for target in targets) <= most
+
+        wait_for(few, f"time with at most {most} sockets")
 
     def lines(self, count: int, path: Path | None = None) -> list[str]:
         """Return the lines of the request log, once there are *count*."""
@@ -162,7 +168,10 @@ class Running:
         self.process.stdout.close()
 
 
-def wait_for(look: Callable[[], list[str]], what: str) -> list[str]:
+_Found = TypeVar("_Found")
+
+
+def wait_for(look: Callable[[], _Found], what: str) -> _Found:
     """Return what *look* finds, as soon as it finds something."""
     deadline = time.monotonic() + _PATIENCE
     while not (found := look()):

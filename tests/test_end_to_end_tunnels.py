@@ -191,10 +191,7 @@ def test_no_descriptor_is_left(running: Running, connect: Connect) -> None:
         for number, talk in enumerate(talks):
             (talk.close, talk.reset, talk.half_close)[number % 3]()
         far.wait_until_idle()
-    deadline = time.monotonic() + 10
-    while running.descriptors > 60:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    running.wait_for_sockets(most=10)
 
 
 # --- Refusals ---

@@ -60,9 +60,14 @@ class ApplianceReactor(epollreactor.EPollReactor):
     """EPollReactor, 8 us cheaper an event, on a clock that never jumps (Twisted issue #2424)."""
 
     seconds = staticmethod(time.monotonic)
+    _sending = []
 
     def doPoll(self, timeout: float | None) -> None:
         """Wait for events and carry them out, without a log context for each."""
+        if self._sending:
+            sending, self._sending = self._sending, []
+            for transport in sending:
+                transport.send_held()
         try:
             events = self._poller.poll(-1 if timeout is None else timeout, len(self._selectables))
         except OSError as error:
@@ -78,6 +83,9 @@ class ApplianceReactor(epollreactor.EPollReactor):
                 self._read(selectable)
             else:
                 self._doReadOrWrite(selectable, descriptor, event)
+
+    def send_later(self, transport):
+        self._sending.append(transport)
 
     def _read(self, selectable: IReadDescriptor) -> None:
         """Do what _doReadOrWrite does with the event that nearly all are."""

@@ -7,6 +7,7 @@ is one attribute; only the first deadline and an earlier one touch the sweep's s
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -14,6 +15,8 @@ from twisted.logger import Logger
 
 TICK = 0.25  # seconds; no time-out of ours is told more exactly than this
 NEVER = math.inf
+# How often progress is looked for, as a part of the time-out: a stall is noticed that much late.
+LOOK = 0.25
 
 _log = Logger()
 
@@ -124,3 +127,46 @@ class Sweep:
             item.expire()
         except Exception:  # the others' time-outs still count
             _log.failure("a time-out failed: {item}", item=item)
+
+
+class Drain:
+    """Watches that a connection keeps taking the bytes that wait for it.
+
+    *left* says how many bytes that is; when it has not changed for *timeout* seconds, *on_stall*
+    is called once.
+    """
+
+    __slots__ = ("_last", "_left", "_moved", "_on_stall", "_sweep", "_timeout", "deadline", "slot")
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        timeout: float,
+        left: Callable[[], int],
+        on_stall: Callable[[], None],
+    ) -> None:
+        self._sweep = sweep
+        self._timeout = timeout
+        self._left = left
+        self._on_stall = on_stall
+        self._last = left()
+        self._moved = sweep.now
+        self.deadline = NEVER
+        self.slot = 0
+        sweep.set(self, timeout * LOOK)
+
+    def stop(self) -> None:
+        """Watch no longer."""
+        self._sweep.drop(self)
+
+    def expire(self) -> None:
+        """See Watched."""
+        left = self._left()
+        if left != self._last:
+            self._last = left
+            self._moved = self._sweep.now
+        wait = self._moved + self._timeout - self._sweep.now
+        if wait <= 0:
+            self._on_stall()
+        else:
+            self._sweep.set(self, min(wait, self._timeout * LOOK))

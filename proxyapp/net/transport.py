@@ -84,11 +84,12 @@ class ImmediateTransport(_Base):
     While a job feeds the socket, nobody else may write.
     """
 
+    _held: list[bytes] | None = None
     job: Job | None = None
     input_splice: InputSplice | None = None
 
     def write(self, data: bytes) -> None:
-        """Send *data*: at once as far as the socket takes it, the rest when it takes more."""
+        """Send *data* at the end of this turn of the loop, in one go with what is there by then."""
         if (
             self._tempDataLen
             or self.dataBuffer
@@ -98,7 +99,18 @@ class ImmediateTransport(_Base):
             or self._aborting
         ):
             super().write(data)
+        elif self._held is not None:
+            self._held.append(data)
+        else:
+            self._held = [data]
+            self.reactor.send_later(self)
+
+    def send_held(self) -> None:
+        """Send what this turn's writes left: as far as the socket takes it, the rest later."""
+        held, self._held = self._held, None
+        if held is None or not self.connected:
             return
+        data = held[0] if len(held) == 1 else b"".join(held)
         try:
             sent = self.socket.send(data)
         except OSError:
@@ -112,7 +124,8 @@ class ImmediateTransport(_Base):
     @property
     def unsent(self) -> int:
         """Bytes written that the socket hasn't taken yet."""
-        return len(self.dataBuffer) - self.offset + self._tempDataLen
+        waiting = len(self.dataBuffer) - self.offset + self._tempDataLen
+        return waiting if self._held is None else waiting + sum(map(len, self._held))
 
     def doRead(self) -> Exception | None:  # type: ignore[override]  # abortConnection's stand-in
         """Read once: to the protocol, or past it while a splice takes the input."""
@@ -148,6 +161,7 @@ class ImmediateTransport(_Base):
         if self.job is not None:
             raise RuntimeError("this transport has a job already")
         self.job = job
+        self.send_held()
         if self.unsent:
             self.startWriting()
         elif job.drain() is not None:

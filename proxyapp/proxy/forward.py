@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from proxyapp import errors
-from proxyapp.exchange import Reply, Request
+from proxyapp.exchange import Reply, Request, TakenOver
 from proxyapp.net.timers import Sweep
 from proxyapp.proxy.answer import Answer
 from proxyapp.proxy.pool import HTTPConnectionPool
@@ -139,7 +139,7 @@ class ForwardProxyResource:
         lines = hops.switching_lines(head, self._hop.pseudonym)
         switching = OutgoingResponse(101, head.reason, [], lines)
         taken = reply.take_over(switching, relay.client)
-        relay.join(taken.transport, taken.early, upstream.transport, early)
+        relay.join(taken, TakenOver(upstream.transport, early, has_ended=False))
         try:
             await relay.done
         finally:

@@ -13,7 +13,7 @@ connection that is released, or leave to dial when one closes. The names are tho
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -24,6 +24,10 @@ from proxyapp.net.dial import Dialler
 from proxyapp.net.timers import NEVER, Sweep
 from proxyapp.proxy.upstream import Upstream
 from proxyapp.wire.target import Origin
+
+# For how long a connection beyond max_idle_per_host is idle, in seconds. Closed at once, all but
+# max_idle_per_host of a burst's connections would be dialled anew for every single request.
+EXCESS_IDLE = 0.5
 
 # Makes an unconnected upstream to the origin, kept by the pool.
 MakeUpstream = Callable[["HTTPConnectionPool", Origin], Upstream]
@@ -56,31 +60,41 @@ class _Host:
 
     idle: list[Upstream] = field(default_factory=list)
     open: int = 0
-    waiting: deque[_Waiter] = field(default_factory=deque)
+    waiting: _Line = field(default_factory=OrderedDict)
 
 
 class _Waiter:
-    """A request in line: fired with a connection, or with None for leave to dial."""
+    """A request in *line*: fired with a connection, or with None for leave to dial."""
 
-    __slots__ = ("deadline", "origin", "slot", "turn")
+    __slots__ = ("deadline", "line", "origin", "slot", "turn")
 
-    def __init__(self, origin: Origin) -> None:
+    def __init__(self, origin: Origin, line: _Line) -> None:
         self.origin = origin
         self.turn: Deferred[Upstream | None] = Deferred()
         self.deadline = NEVER
         self.slot = 0
+        self.line = line
+        line[self] = None
 
-    @property
-    def is_waiting(self) -> bool:
-        """Is it still there to be served?"""
-        return not self.turn.called
+    def stand_in(self, line: _Line) -> None:
+        """Go over to the end of another line."""
+        self.leave()
+        self.line = line
+        line[self] = None
+
+    def leave(self) -> None:
+        """Stand in line no longer."""
+        self.line.pop(self, None)
 
     def expire(self) -> None:
         """See Watched."""
-        if self.is_waiting:
-            self.turn.errback(
-                errors.Overloaded("all connections to the origin were in use for too long")
-            )
+        self.turn.errback(
+            errors.Overloaded("all connections to the origin were in use for too long")
+        )
+
+
+# First come, first served; and whoever gives up leaves at once, from wherever in the line.
+_Line = OrderedDict[_Waiter, None]
 
 
 class HTTPConnectionPool:
@@ -97,7 +111,7 @@ class HTTPConnectionPool:
         self._make_upstream = make_upstream
         self._hosts: dict[Origin, _Host] = {}
         self._idle: OrderedDict[Upstream, None] = OrderedDict()  # the longest idle first
-        self._line: deque[_Waiter] = deque()  # those that max_total holds up
+        self._line: _Line = OrderedDict()  # those that max_total holds up
         self._open = 0
         self._is_closing = False
 
@@ -115,31 +129,33 @@ class HTTPConnectionPool:
     def take_idle(self, origin: Origin) -> Upstream | None:
         """Return the most recently used idle connection to *origin*, taken, or None."""
         host = self._hosts.get(origin)
-        if host is None or not host.idle:
-            return None
-        upstream = host.idle.pop()
-        del self._idle[upstream]
-        self.counters.reused += 1
-        return upstream
+        while host is not None and host.idle:
+            upstream = host.idle.pop()
+            del self._idle[upstream]
+            # One that is closing still counts as open until it is gone, but is good for nothing.
+            if not upstream.is_broken:
+                self.counters.reused += 1
+                return upstream
+        return None
 
     def release(self, upstream: Upstream) -> None:
         """Take *upstream* back after an exchange, and keep it if it can serve another."""
         if not upstream.is_reusable or self._is_closing:
             upstream.abort()
             return
-        upstream.end_exchange()
         host = self._hosts[upstream.origin]
-        if waiter := _next_waiting(host.waiting):
+        is_excess = len(host.idle) >= self.maxPersistentPerHost
+        upstream.end_exchange(EXCESS_IDLE if is_excess else NEVER)
+        waiter = _first(host.waiting) or (self._line and self._first_in_line())
+        if not waiter:
+            host.idle.append(upstream)
+            self._idle[upstream] = None
+        elif waiter.origin == upstream.origin:
             self.counters.reused += 1
+            waiter.leave()
             waiter.turn.callback(upstream)
-            return
-        if self._line:
+        else:
             upstream.close()  # its place is worth more to a request for another origin
-            return
-        host.idle.append(upstream)
-        self._idle[upstream] = None
-        if len(host.idle) > self.maxPersistentPerHost:
-            self._close_idle(host.idle[0])
 
     def lost(self, upstream: Upstream) -> None:
         """See Keeper: *upstream* is gone; whoever waits for room gets it."""
@@ -172,20 +188,22 @@ class HTTPConnectionPool:
 
     async def _admit(self, origin: Origin) -> Upstream | None:
         """Count a connection to be dialled (None), or wait in line, maybe for a released one."""
-        host = self._hosts.setdefault(origin, _Host())
-        if host.open < self._limits.max_per_host and self._has_room():
-            self._enter(host)
+        is_host_full = self._host(origin).open >= self._limits.max_per_host
+        if not is_host_full and self._has_room():
+            self._enter(origin)
             return None
-        waiter = _Waiter(origin)
-        line = host.waiting if host.open >= self._limits.max_per_host else self._line
-        line.append(waiter)
+        waiter = _Waiter(origin, self._host(origin).waiting if is_host_full else self._line)
         self.counters.queued += 1
         self._sweep.set(waiter, self._limits.queue_timeout)
         try:
             return await waiter.turn
         finally:
+            waiter.leave()
             self._sweep.drop(waiter)
             self._forget_empty(origin)
+
+    def _host(self, origin: Origin) -> _Host:
+        return self._hosts.setdefault(origin, _Host())
 
     def _has_room(self) -> bool:
         if self._open < self._limits.max_total:
@@ -195,34 +213,33 @@ class HTTPConnectionPool:
         self._close_idle(next(iter(self._idle)))  # its place is free as soon as it is lost
         return self._open < self._limits.max_total
 
-    def _enter(self, host: _Host) -> None:
-        host.open += 1
+    def _enter(self, origin: Origin) -> None:
+        self._host(origin).open += 1
         self._open += 1
 
     def _leave(self, origin: Origin) -> None:
         host = self._hosts[origin]
         host.open -= 1
         self._open -= 1
-        waiter = _next_waiting(host.waiting) or self._next_in_line()
+        waiter = _first(host.waiting) or self._first_in_line()
         if waiter is not None:
-            self._enter(self._hosts.setdefault(waiter.origin, _Host()))
+            waiter.leave()
+            self._enter(waiter.origin)
             waiter.turn.callback(None)
         self._forget_empty(origin)
 
-    def _next_in_line(self) -> _Waiter | None:
-        """Return the first of those that max_total held up; those at their host's limit move on."""
-        while waiter := _next_waiting(self._line):
-            host = self._hosts.setdefault(waiter.origin, _Host())
+    def _first_in_line(self) -> _Waiter | None:
+        """Return the first of those that max_total holds up; those at their host's limit move."""
+        while waiter := _first(self._line):
+            host = self._host(waiter.origin)
             if host.open < self._limits.max_per_host:
                 return waiter
-            host.waiting.append(waiter)
+            waiter.stand_in(host.waiting)
         return None
 
     def _forget_empty(self, origin: Origin) -> None:
         host = self._hosts.get(origin)
-        if host is None or host.open:
-            return
-        if not any(waiter.is_waiting for waiter in host.waiting):
+        if host is not None and not host.open and not host.waiting:
             del self._hosts[origin]
 
     def _close_idle(self, upstream: Upstream) -> None:
@@ -235,10 +252,5 @@ class HTTPConnectionPool:
             self._hosts[upstream.origin].idle.remove(upstream)
 
 
-def _next_waiting(line: deque[_Waiter]) -> _Waiter | None:
-    """Take the first from *line* that hasn't given up."""
-    while line:
-        waiter = line.popleft()
-        if waiter.is_waiting:
-            return waiter
-    return None
+def _first(line: _Line) -> _Waiter | None:
+    return next(iter(line), None)

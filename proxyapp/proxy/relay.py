@@ -14,9 +14,10 @@ from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from proxyapp import stream
+from proxyapp.exchange import TakenOver
 from proxyapp.net import splice
 from proxyapp.net import transport as net_transport
-from proxyapp.net.timers import Sweep
+from proxyapp.net.timers import Drain, Sweep
 from proxyapp.net.transport import Transport
 
 
@@ -156,28 +157,26 @@ class Relay:
         self._idle_timeout = idle_timeout
         self._close_timeout = close_timeout
         self._transports: dict[_End, Transport] = {}
-        self._watch: stream.Drain | None = None
+        self._watch: Drain | None = None
 
     def __repr__(self) -> str:
         return f"<Relay up {self.up!r}, down {self.down!r}>"
 
-    def join(
-        self, client: Transport, from_client: bytes, origin: Transport, from_origin: bytes
-    ) -> None:
-        """Begin; the bytes are what was read from either side before."""
-        self._transports = {self.client: client, self.origin: origin}
+    def join(self, client: TakenOver, origin: TakenOver) -> None:
+        """Begin, with what was read from either side before."""
+        self._transports = {self.client: client.transport, self.origin: origin.transport}
         self._look_every(self._idle_timeout)
-        self.up.begin(client, origin, from_client)
-        self.down.begin(origin, client, from_origin)
-        for transport in (client, origin):
-            transport.resumeProducing()
+        self.up.begin(client.transport, origin.transport, client.early)
+        self.down.begin(origin.transport, client.transport, origin.early)
+        for end, taken in ((self.client, client), (self.origin, origin)):
+            taken.transport.resumeProducing()
+            if taken.has_ended:
+                end.input_ended()
 
     def _look_every(self, timeout: float) -> None:
         if self._watch is not None:
             self._watch.stop()
-        self._watch = stream.Drain(
-            self._sweep, timeout, lambda: self.up.moved + self.down.moved, self.cut
-        )
+        self._watch = Drain(self._sweep, timeout, lambda: self.up.moved + self.down.moved, self.cut)
 
     def _direction_over(self) -> None:
         if self.up.is_over and self.down.is_over:

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from proxyapp import errors
-from proxyapp.exchange import Reply, Request
+from proxyapp.exchange import Reply, Request, TakenOver
 from proxyapp.net import transport as net_transport
 from proxyapp.net.dial import Dialler
 from proxyapp.net.timers import Sweep
@@ -125,6 +125,8 @@ class ConnectTunnel:
             dialled = await self._dialler.dial(origin, end)
             reply.record.upstream = dialled.address
             taken = reply.take_over(_ESTABLISHED, relay.client)
-            relay.join(taken.transport, taken.early, end.transport, b"")
-            await relay.done
-            reply.record.sent, reply.record.received = relay.down.moved, relay.up.moved
+            relay.join(taken, TakenOver(end.transport, b"", has_ended=False))
+            try:
+                await relay.done
+            finally:
+                reply.record.sent, reply.record.received = relay.down.moved, relay.up.moved

@@ -25,7 +25,6 @@ from proxyapp.wire.headers import Fields
 from proxyapp.wire.parser import HeadLimits
 from proxyapp.wire.target import Origin
 
-
 # How long the other end may take to agree to the end of an idle connection, in seconds.
 CLOSE_TIMEOUT = 5.0
 
@@ -72,11 +71,11 @@ class Upstream(protocol.Protocol):
         self._receiver: Receiver | None = None
         self.upload: Deferred[None] | None = None  # the body of the request, on its way
         self._is_sending = False
-        self._is_broken = False
+        self.is_broken = False  # closed, or as good as that
 
     def __repr__(self) -> str:
         state = "idle" if self._answer is None else "busy"
-        if self._is_broken:
+        if self.is_broken:
             state = "broken"
         return f"<Upstream {self.origin.host}:{self.origin.port} {state}, {self.served} served>"
 
@@ -89,7 +88,7 @@ class Upstream(protocol.Protocol):
         """
         self._answer = answer = Answer(self, method, on_interim, self._limits)
         self._is_sending = has_body
-        if self._is_broken:
+        if self.is_broken:
             answer.input_ended(is_clean=False)
             return answer
         self.sweep.set(self, self._timeouts.response)
@@ -110,13 +109,13 @@ class Upstream(protocol.Protocol):
     @property
     def persists(self) -> bool:
         """Does the origin keep the connection after this answer?"""
-        return not self._is_broken and self._answer is not None and self._answer.persists
+        return not self.is_broken and self._answer is not None and self._answer.persists
 
     @property
     def is_reusable(self) -> bool:
         """Has the exchange ended in a way that lets another one follow (RFC 9112 section 9.3)?"""
         answer = self._answer
-        if answer is None or self._is_broken or self._is_sending:
+        if answer is None or self.is_broken or self._is_sending:
             return False
         return answer.persists and answer.is_complete
 
@@ -124,11 +123,6 @@ class Upstream(protocol.Protocol):
     def is_tls(self) -> bool:
         """Is the connection secured?"""
         return self.origin.scheme == "https"
-
-    @property
-    def is_open(self) -> bool:
-        """Is the connection, as far as is known, still there?"""
-        return not self._is_broken
 
     def end_exchange(self, at_most: float) -> None:
         """The exchange is over; the connection is idle now, and that for *at_most* seconds."""
@@ -145,13 +139,13 @@ class Upstream(protocol.Protocol):
 
     def close(self) -> None:
         """Close the idle connection."""
-        self._is_broken = True
+        self.is_broken = True
         self.sweep.set(self, CLOSE_TIMEOUT)
         self.transport.loseConnection()
 
     def abort(self) -> None:
         """Close the connection at once, whatever it is doing."""
-        self._is_broken = True
+        self.is_broken = True
         self.sweep.drop(self)
         if self.transport is not None:
             self.transport.abortConnection()
@@ -197,8 +191,7 @@ class Upstream(protocol.Protocol):
         if self._receiver is not None:
             self._receiver.input_ended()
             return
-        if self._answer is not None:
-            self._end_input(is_clean=True)
+        self._end_input(is_clean=True)
         self.close()
 
     def writeConnectionLost(self) -> None:
@@ -206,17 +199,17 @@ class Upstream(protocol.Protocol):
 
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
         """The connection is gone: whoever waits is told."""
-        self._is_broken = True
+        self.is_broken = True
         is_clean = reason.check(ConnectionDone) is not None
         if self._receiver is not None:
             self._receiver.lost(is_clean)
-        elif self._answer is not None:
+        else:
             self._end_input(is_clean)
         self.sweep.drop(self)
         self._keeper.lost(self)
 
     def _end_input(self, is_clean: bool) -> None:
-        self._is_broken = True
+        self.is_broken = True
         if self._answer is not None:
             self._answer.input_ended(is_clean)
         if self.upload is not None:
@@ -226,7 +219,7 @@ class Upstream(protocol.Protocol):
 
     def expire(self) -> None:
         """See Watched: no response head in time, or idle for long enough."""
-        if self._is_broken:
+        if self.is_broken:
             self.abort()  # it was closed, and TLS waits for the other end to agree
         elif self._answer is None:
             self.close()

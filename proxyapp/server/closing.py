@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from proxyapp import stream
 from proxyapp.net import transport as net_transport
-from proxyapp.net.timers import NEVER, Sweep
+from proxyapp.net.timers import NEVER, Drain, Sweep
 from proxyapp.net.transport import Transport
 
 # How long a client may go on sending what nobody reads any more, so that it gets to read our
@@ -32,7 +31,7 @@ class Closing:
         self._sweep = sweep
         self._stall_timeout = stall_timeout
         self._thrown_away = 0
-        self._drain: stream.Drain | None = None
+        self._drain: Drain | None = None
         self.deadline = NEVER
         self.slot = 0
 
@@ -52,7 +51,7 @@ class Closing:
     def _watch(self) -> None:
         transport = self._transport
         if self._drain is None and net_transport.unsent(transport):
-            self._drain = stream.Drain(
+            self._drain = Drain(
                 self._sweep,
                 self._stall_timeout,
                 lambda: net_transport.unsent(transport),

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from proxyapp import errors, stream
-from proxyapp.exchange import Client, Request
+from proxyapp.exchange import Client, Request, TakenOver
 from proxyapp.net import transport as net_transport
 from proxyapp.net.timers import NEVER
 from proxyapp.net.transport import Transport
@@ -215,11 +215,11 @@ class ClientConnection(protocol.Protocol):
             return False
         return framing.persists(request.head.minor, request.head.fields)
 
-    def leave_http(self, receiver: stream.Receiver) -> bytes:
+    def leave_http(self, receiver: stream.Receiver) -> TakenOver:
         """See reply.Connection."""
         self._receiver = receiver
         self.sweep.drop(self)
-        return self._arrivals.reader.take_rest()
+        return TakenOver(self.transport, self._arrivals.reader.take_rest(), self._input_ended)
 
     # Watched.
 

@@ -9,7 +9,7 @@ from proxyapp import errors, stream
 from proxyapp.exchange import Request, TakenOver
 from proxyapp.net import sendfile
 from proxyapp.net import transport as net_transport
-from proxyapp.net.timers import Sweep
+from proxyapp.net.timers import Drain, Sweep
 from proxyapp.net.transport import Transport
 from proxyapp.rules import hops
 from proxyapp.rules.conditions import http_date
@@ -32,8 +32,8 @@ class Connection(Protocol):
     def may_persist(self, request: Request | None) -> bool:
         """Can another request follow this one?"""
 
-    def leave_http(self, receiver: stream.Receiver) -> bytes:
-        """Give what arrives from now on to *receiver*; returns what has arrived already."""
+    def leave_http(self, receiver: stream.Receiver) -> TakenOver:
+        """Give what arrives from now on to *receiver*."""
 
 
 class ClientReply:
@@ -103,7 +103,7 @@ class ClientReply:
         if not self._has_body or not size:
             return
         job = sendfile.send_file(self.transport, file, offset, size)
-        watch = stream.Drain(
+        watch = Drain(
             self._connection.sweep,
             self.stall_timeout,
             lambda: job.remaining + net_transport.unsent(self.transport),
@@ -141,11 +141,11 @@ class ClientReply:
         """See Reply."""
         self.has_begun = True
         self.persists = False
-        early = self._connection.leave_http(receiver)
+        taken = self._connection.leave_http(receiver)
         if head is not None:
             self.record.status = head.status
             self.transport.write(writer.response_head(head))
-        return TakenOver(self.transport, early)
+        return taken
 
     # Sink.
 

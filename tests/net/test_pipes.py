@@ -108,8 +108,10 @@ def test_full_one_is_closed() -> None:
     pipes.release(pipe, is_empty=False)
     assert not is_open(pipe.read_end)
     assert not is_open(pipe.write_end)
+    another = taken()
     with pytest.raises(BlockingIOError):
-        os.read(taken().read_end, 1)
+        os.read(another.read_end, 1)
+    pipes.release(another, is_empty=True)
 
 
 def test_empty_one_is_used_again() -> None:

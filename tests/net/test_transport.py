@@ -1,0 +1,434 @@
+"""transport: bytes leave at once, in order and all of them, and a close waits for them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import socket
+
+import pytest
+import pytest_twisted  # type: ignore[import-untyped]  # it has no types
+from twisted.internet import main
+from twisted.internet.interfaces import IPullProducer, IPushProducer
+from twisted.internet.protocol import Protocol
+from twisted.internet.testing import StringTransport
+from zope.interface import implementer
+
+from proxyapp.net import transport as net_transport
+from proxyapp.net.transport import ImmediateTransport
+from tests.conftest import LoggedErrors
+from tests.net.loopback import Network, Witness, turn
+
+MIB = 1 << 20
+SMALL = 4096  # bytes of kernel buffer, so that a write of some KiB doesn't fit
+
+
+@pytest_twisted.ensureDeferred
+async def test_write_leaves_at_once(network: Network) -> None:
+    """A short write is with the kernel before `write` returns."""
+    ours, peer = await network.connect()
+    ours.transport.write(b"now")
+    assert ours.transport.unsent == 0
+    peer.socket.setblocking(False)
+    assert peer.socket.recv(10) == b"now"
+
+
+@pytest_twisted.ensureDeferred
+async def test_order_with_full_buffers(network: Network) -> None:
+    """Writes of all sizes arrive in their order, however little the kernel takes at a time."""
+    ours, peer = await network.connect(SMALL)
+    dice = random.Random(1)
+    pieces = [dice.randbytes(dice.choice((1, 10, 1000, 70_000, 300_000))) for _ in range(80)]
+    reading = peer.read_all()
+    for number, piece in enumerate(pieces):
+        if number % 3:
+            ours.transport.write(piece)
+        else:
+            ours.transport.writeSequence([piece[:5], piece[5:]])
+        if number % 7 == 0:
+            await turn()
+    ours.transport.loseConnection()
+    assert await reading == b"".join(pieces)
+
+
+@pytest_twisted.ensureDeferred
+async def test_partial_write(network: Network) -> None:
+    """What the kernel doesn't take is counted as unsent until it does."""
+    ours, peer = await network.connect(SMALL)
+    text = os.urandom(4 * MIB)
+    ours.transport.write(text)
+    left = ours.transport.unsent
+    assert 0 < left < len(text)
+    assert net_transport.unsent(ours.transport) == left
+    ours.transport.write(b"more")
+    assert ours.transport.unsent == left + 4
+    assert await peer.read(len(text) + 4) == text + b"more"
+    await turn()
+    assert ours.transport.unsent == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_empty_write(network: Network) -> None:
+    """Nothing to write is nothing written, with empty and with full buffers."""
+    ours, peer = await network.connect(SMALL)
+    ours.transport.write(b"")
+    ours.transport.write(bytes(MIB))
+    ours.transport.write(b"")
+    ours.transport.loseConnection()
+    assert len(await peer.read_all()) == MIB
+
+
+@pytest_twisted.ensureDeferred
+async def test_write_to_nobody(network: Network) -> None:
+    """Writing to a connection that has gone is quiet, before and after that is known."""
+    ours, peer = await network.connect()
+    peer.reset()
+    for _ in range(3):
+        ours.transport.write(b"anybody?")
+    await ours.lost
+    ours.transport.write(b"anybody?")
+    assert ours.transport.unsent in (0, 8, 16, 24)  # it is lost; it only must not raise
+    assert ours.ends[-1] == "ConnectionLost"
+
+
+@pytest_twisted.ensureDeferred
+async def test_abort_inside_data_received(network: Network) -> None:
+    """An abort in a callback ends it all: nothing is delivered, nothing sent after it."""
+    ours, peer = await network.connect()
+
+    def abort(data: bytes) -> None:
+        ours.transport.abortConnection()
+        ours.transport.write(b"too late")
+        ours.transport.abortConnection()
+
+    ours.on_data = abort
+    await peer.send(b"a")
+    await peer.send(b"b")
+    await ours.lost
+    assert ours.ends == ["ConnectionAborted"]
+    with pytest.raises(ConnectionResetError):
+        peer.socket.recv(100)
+    assert ours.received == b"a"
+
+
+@pytest_twisted.ensureDeferred
+async def test_abort_with_unsent_bytes(network: Network) -> None:
+    """Aborting forgets what is unsent, and the far end sees a reset."""
+    ours, peer = await network.connect(SMALL)
+    ours.transport.write(bytes(4 * MIB))
+    ours.transport.abortConnection()
+    await ours.lost
+    with pytest.raises(ConnectionResetError):
+        await peer.read_all()
+
+
+@pytest_twisted.ensureDeferred
+async def test_close_inside_data_received(network: Network) -> None:
+    """loseConnection in a callback sends what was written there, and then closes."""
+    ours, peer = await network.connect(SMALL)
+
+    def answer(data: bytes) -> None:
+        ours.transport.write(bytes(MIB))
+        ours.transport.loseConnection()
+
+    ours.on_data = answer
+    await peer.send(b"?")
+    assert len(await peer.read_all()) == MIB
+    await ours.lost
+    assert ours.ends == ["ConnectionDone"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_half_close_after_unsent(network: Network) -> None:
+    """A half-close follows the unsent bytes, and the input stays open."""
+    ours, peer = await network.connect(SMALL)
+    ours.transport.write(bytes(2 * MIB))
+    assert net_transport.half_close(ours.transport)
+    ours.transport.write(b"!")
+    assert await peer.read_all() == bytes(2 * MIB) + b"!"
+    assert ours.ends == ["output"]
+    ours.transport.write(b"dropped")
+    await peer.send(b"still here")
+    await ours.until(lambda: ours.received == b"still here")
+    peer.end_output()
+    await ours.until(lambda: ours.ends == ["output", "input"])
+
+
+@pytest_twisted.ensureDeferred
+async def test_peer_half_closes(network: Network) -> None:
+    """The end of the input is told once, and writing goes on."""
+    ours, peer = await network.connect()
+    await peer.send(b"question")
+    peer.end_output()
+    await ours.until(lambda: "input" in ours.ends)
+    ours.transport.write(b"answer")
+    ours.transport.loseConnection()
+    assert await peer.read_all() == b"answer"
+    await ours.lost
+    assert ours.ends == ["input", "ConnectionDone"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_reset_by_peer(network: Network) -> None:
+    """A reset is a lost connection, not a clean end."""
+    ours, peer = await network.connect()
+    peer.reset()
+    await ours.lost
+    assert ours.ends == ["ConnectionLost"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_pause_and_resume(network: Network) -> None:
+    """A paused transport delivers nothing, a resumed one everything."""
+    ours, peer = await network.connect()
+    ours.transport.pauseProducing()
+    await peer.send(b"waiting")
+    await turn()
+    await turn()
+    assert ours.received == b""
+    ours.transport.resumeProducing()
+    await ours.until(lambda: ours.received == b"waiting")
+
+
+@implementer(IPushProducer)
+class Push:
+    """Remembers what the transport asks of it."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def pauseProducing(self) -> None:
+        self.asked.append("pause")
+
+    def resumeProducing(self) -> None:
+        self.asked.append("resume")
+
+    def stopProducing(self) -> None:
+        self.asked.append("stop")
+
+
+@pytest_twisted.ensureDeferred
+async def test_push_producer(network: Network) -> None:
+    """A streaming producer is paused when bytes pile up, and resumed when they have left."""
+    ours, peer = await network.connect(SMALL)
+    producer = Push()
+    ours.transport.registerProducer(producer, True)
+    ours.transport.write(b"short")
+    assert producer.asked == []
+    ours.transport.write(bytes(2 * MIB))
+    assert producer.asked == ["pause"]
+    await peer.read(2 * MIB + 5)
+    while ours.transport.unsent:
+        await turn()
+    assert producer.asked == ["pause", "resume"]
+    peer.reset()
+    await ours.lost
+    assert producer.asked == ["pause", "resume", "stop"]
+
+
+@implementer(IPullProducer)
+class Pull:
+    """Writes one piece each time it is asked."""
+
+    def __init__(self, transport: ImmediateTransport, pieces: list[bytes]) -> None:
+        self._transport = transport
+        self._pieces = pieces
+
+    def resumeProducing(self) -> None:
+        if self._pieces:
+            self._transport.write(self._pieces.pop(0))
+        else:
+            self._transport.unregisterProducer()
+            self._transport.loseConnection()
+
+    def stopProducing(self) -> None:
+        raise AssertionError("it had everything to itself")
+
+
+@pytest.mark.parametrize("size", [1, 70_000, MIB])
+@pytest_twisted.ensureDeferred
+async def test_pull_producer(network: Network, size: int) -> None:
+    """A pull producer is asked again after each piece, even if the kernel took it at once."""
+    ours, peer = await network.connect()
+    pieces = [os.urandom(size) for _ in range(5)]
+    reading = peer.read_all()
+    ours.transport.registerProducer(Pull(ours.transport, list(pieces)), False)
+    assert await reading == b"".join(pieces)
+
+
+class Job:
+    """Sends *left* bytes, a hundred in a turn."""
+
+    def __init__(self, transport: ImmediateTransport, left: int) -> None:
+        self._transport = transport
+        self._left = left
+        self.was_lost = 0
+
+    def drain(self) -> Exception | None:
+        piece = min(100, self._left)
+        try:
+            self._left -= self._transport.getHandle().send(b"j" * piece)
+        except BlockingIOError:
+            pass
+        except OSError:
+            return main.CONNECTION_LOST
+        if self._left:
+            self._transport.startWriting()
+        else:
+            self._transport.end_job()
+        return None
+
+    def lost(self) -> None:
+        self.was_lost += 1
+
+
+@pytest.mark.parametrize("unsent", [0, MIB])
+@pytest_twisted.ensureDeferred
+async def test_job_follows_unsent_bytes(network: Network, unsent: int) -> None:
+    """A job begins when the buffers are empty, and what is written after it comes after it."""
+    ours, peer = await network.connect(SMALL)
+    ours.transport.write(bytes(unsent))
+    ours.transport.start_job(Job(ours.transport, 1000))
+    assert await peer.read(unsent + 1000) == bytes(unsent) + b"j" * 1000
+    while ours.transport.job is not None:
+        await turn()
+    ours.transport.write(b"after")
+    assert await peer.read(5) == b"after"
+
+
+@pytest.mark.parametrize("unsent", [0, MIB])
+@pytest_twisted.ensureDeferred
+async def test_close_waits_for_the_job(network: Network, unsent: int) -> None:
+    """loseConnection while a job feeds the socket closes behind its last byte."""
+    ours, peer = await network.connect(SMALL)
+    ours.transport.write(bytes(unsent))
+    ours.transport.start_job(Job(ours.transport, 1000))
+    ours.transport.loseConnection()
+    assert await peer.read_all() == bytes(unsent) + b"j" * 1000
+    await ours.lost
+    assert ours.ends == ["ConnectionDone"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_half_close_waits_for_the_job(network: Network) -> None:
+    """A half-close while a job feeds the socket follows its last byte."""
+    ours, peer = await network.connect(SMALL)
+    ours.transport.start_job(Job(ours.transport, 1000))
+    net_transport.half_close(ours.transport)
+    assert await peer.read_all() == b"j" * 1000
+    assert ours.ends == ["output"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_two_jobs(network: Network) -> None:
+    """Only one job at a time may feed a socket."""
+    ours, _ = await network.connect(SMALL)
+    ours.transport.start_job(Job(ours.transport, MIB))
+    with pytest.raises(RuntimeError):
+        ours.transport.start_job(Job(ours.transport, 1))
+
+
+@pytest.mark.parametrize("how", ["reset", "abort"])
+@pytest_twisted.ensureDeferred
+async def test_job_is_told_of_the_loss(network: Network, how: str) -> None:
+    """A job whose connection goes hears of it once."""
+    ours, peer = await network.connect(SMALL)
+    job = Job(ours.transport, 64 * MIB)
+    ours.transport.start_job(job)
+    if how == "reset":
+        peer.reset()
+    else:
+        ours.transport.abortConnection()
+    await ours.lost
+    await turn()
+    assert job.was_lost == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_interrupted_read(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A socket that is readable, and then isn't, loses nothing."""
+    ours, peer = await network.connect()
+    assert ours.transport.doRead() is None
+    await peer.send(b"later")
+    await ours.until(lambda: ours.received == b"later")
+
+
+@pytest_twisted.ensureDeferred
+async def test_mistake_in_data_received(network: Network, logged_errors: LoggedErrors) -> None:
+    """An exception of a protocol closes its connection, with what was sent before."""
+    ours, peer = await network.connect()
+
+    def fail(data: bytes) -> None:
+        ours.transport.write(b"before")
+        raise ZeroDivisionError
+
+    ours.on_data = fail
+    await peer.send(b"x")
+    assert await peer.read_all() == b"before"
+    await ours.lost
+    assert ours.ends == ["ZeroDivisionError"]
+    assert len(logged_errors.flush(ZeroDivisionError)) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_options(network: Network) -> None:
+    """Every connection gets TCP_NODELAY and keep-alive."""
+    ours, _ = await network.connect()
+    ours.transport.setTcpNoDelay(False)
+    net_transport.set_options(ours.transport)
+    handle = ours.transport.getHandle()
+    assert handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    assert handle.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+
+def test_foreign_transport() -> None:
+    """A transport that isn't ours has no count, no options and no half-close, and no complaint."""
+    foreign = StringTransport()
+    foreign.protocol = Protocol()  # type: ignore[attr-defined]  # what a real one has
+    assert net_transport.unsent(foreign) == 0  # type: ignore[arg-type]  # on purpose
+    net_transport.set_options(foreign)  # type: ignore[arg-type]  # on purpose
+    assert not net_transport.half_close(foreign)  # type: ignore[arg-type]  # on purpose
+    assert foreign.disconnecting
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOBUFS, errno.EINTR])
+@pytest_twisted.ensureDeferred
+async def test_kernel_says_later(network: Network, number: int) -> None:
+    """What `send` refuses for now is sent in a later turn, behind the same door."""
+    ours, peer = await network.connect()
+    real = ours.transport.socket
+
+    class Refusing:
+        refused = 0
+
+        def send(self, data: bytes) -> int:
+            if not self.refused:
+                self.refused += 1
+                raise OSError(number, os.strerror(number))
+            return real.send(data)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(real, name)
+
+    ours.transport.socket = Refusing()  # type: ignore[assignment]  # stands in for a busy kernel
+    ours.transport.write(b"first,")
+    assert ours.transport.unsent == 6
+    ours.transport.write(b"second")
+    assert await peer.read(12) == b"first,second"
+    ours.transport.socket = real
+
+
+@pytest_twisted.ensureDeferred
+async def test_many_connections(network: Network) -> None:
+    """What one connection writes reaches that one only."""
+    pairs = [await network.connect() for _ in range(20)]
+    for number, (ours, _) in enumerate(pairs):
+        ours.transport.write(b"%02d" % number)
+    for number, (_, peer) in enumerate(pairs):
+        assert await peer.read(2) == b"%02d" % number
+
+
+def test_witness_is_half_closeable() -> None:
+    """The tests' own protocol sees both halves of a close."""
+    assert Witness().ends == []
