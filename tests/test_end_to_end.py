@@ -26,10 +26,14 @@ from tests.origin import (
 )
 from tests.talk import Talk
 
-METHODS = "GET POST PUT DELETE PATCH OPTIONS TRACE PROPFIND REPORT BREW get x-Y_1 M-SEARCH !".split()
+METHODS = (
+    "GET POST PUT DELETE PATCH OPTIONS TRACE PROPFIND REPORT BREW get x-Y_1 M-SEARCH !".split()
+)
 
 
-def asking(origin: Origin[Routes], path: bytes = b"/", *lines: bytes, method: bytes = b"GET") -> bytes:
+def asking(
+    origin: Origin[Routes], path: bytes = b"/", *lines: bytes, method: bytes = b"GET"
+) -> bytes:
     """Return a request to the proxy for *path* at *origin*, with further field lines."""
     start = method + b" " + origin.url + path + b" HTTP/1.1"
     host = b"Host: " + origin.authority.encode("ascii")
@@ -240,7 +244,7 @@ def test_old_origin(talk: Talk, origin: Origin[Routes], answer: bytes) -> None:
 @pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified"])
 def test_answers_without_body(talk: Talk, origin: Origin[Routes], status: bytes) -> None:
     """204 and 304 end with their heads, whatever else they say."""
-    head = b"HTTP/1.1 " + status + b"\r\nETag: \"e\"\r\n\r\n"
+    head = b"HTTP/1.1 " + status + b'\r\nETag: "e"\r\n\r\n'
     origin.served.on(b"/", exactly(head))
     talk.send(asking(origin), asking(origin, b"/next"))
     answer = talk.response()

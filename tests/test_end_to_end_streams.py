@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -162,8 +163,8 @@ def test_origin_that_does_not_read(
     talk.send(framing(1 << 40, is_chunked=False), b"\r\n")
     talk.socket.settimeout(0.5)
     sent = 0
-    with pytest.raises(TimeoutError):
-        while sent < 1024 * MIB:
+    with suppress(TimeoutError):
+        while sent < 64 * MIB:
             sent += talk.socket.send(_PIECE)
     assert sent < 64 * MIB
     assert running.grown(before) < GROWTH

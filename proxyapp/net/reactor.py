@@ -25,7 +25,7 @@ from twisted.internet.protocol import ClientFactory
 from twisted.python import log
 
 from proxyapp.net import compat
-from proxyapp.net.transport import ImmediateClient, ImmediateServer
+from proxyapp.net.transport import ImmediateClient, ImmediateServer, ImmediateTransport
 
 compat.require(
     epollreactor.EPollReactor,
@@ -60,14 +60,15 @@ class ApplianceReactor(epollreactor.EPollReactor):
     """EPollReactor, 8 us cheaper an event, on a clock that never jumps (Twisted issue #2424)."""
 
     seconds = staticmethod(time.monotonic)
-    _sending = []
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sending: list[ImmediateTransport] = []
 
     def doPoll(self, timeout: float | None) -> None:
         """Wait for events and carry them out, without a log context for each."""
         if self._sending:
-            sending, self._sending = self._sending, []
-            for transport in sending:
-                transport.send_held()
+            self._send_held()
         try:
             events = self._poller.poll(-1 if timeout is None else timeout, len(self._selectables))
         except OSError as error:
@@ -84,8 +85,16 @@ class ApplianceReactor(epollreactor.EPollReactor):
             else:
                 self._doReadOrWrite(selectable, descriptor, event)
 
-    def send_later(self, transport):
+    def send_later(self, transport: ImmediateTransport) -> None:
+        """Let *transport* send what it holds before the loop waits again."""
         self._sending.append(transport)
+
+    def _send_held(self) -> None:
+        # One after the other: the first send wakes the peer, and the rest find it awake. With a
+        # send after each event the kernel spends a third more on waking (performance.md).
+        sending, self._sending = self._sending, []
+        for transport in sending:
+            transport.send_held()
 
     def _read(self, selectable: IReadDescriptor) -> None:
         """Do what _doReadOrWrite does with the event that nearly all are."""

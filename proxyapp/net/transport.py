@@ -103,7 +103,7 @@ class ImmediateTransport(_Base):
             self._held.append(data)
         else:
             self._held = [data]
-            self.reactor.send_later(self)
+            self.reactor.send_later(self)  # type: ignore[attr-defined]  # ApplianceReactor's
 
     def send_held(self) -> None:
         """Send what this turn's writes left: as far as the socket takes it, the rest later."""

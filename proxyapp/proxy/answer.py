@@ -16,6 +16,8 @@ from proxyapp.wire.parser import HeadLimits, HeadReader
 MAX_INTERIM = 64
 
 _LENGTH = Kind.LENGTH
+# Every status line from 200 on is greater, and none below.
+_FINAL = b"HTTP/1.1 2"
 
 OnInterim = Callable[[ResponseHead], None]
 
@@ -34,6 +36,7 @@ class Answer:
         "_method",
         "_on_interim",
         "_reader",
+        "_rest",
         "_source",
         "arrived",
         "body",
@@ -59,7 +62,8 @@ class Answer:
         self._on_interim = on_interim
         self._limits = limits
         self._interim_left = MAX_INTERIM
-        self._reader = HeadReader(limits)
+        self._reader: HeadReader | None = None
+        self._rest = b""
 
     def __repr__(self) -> str:
         return f"<Answer {self.head.status if self.head else 'awaited'} {self.body!r}>"
@@ -75,28 +79,41 @@ class Answer:
         if self.body is not None:
             self._read_body(self.body, data)
             return
-        self._reader.feed(data)
         try:
-            while self.head is None and (head := self._reader.next_head()) is not None:
-                self._take_head(parser.parse_response(head, self._limits))
+            end = parser.whole_head(data, self._limits) if self._reader is None else 0
+            if end and data[:10] >= _FINAL:
+                self._take_final(parser.parse_response(data[:end], self._limits), data[end:])
+            else:
+                self._gather(data)
         except errors.ClientFault as fault:
             raise errors.BadResponse(
                 f"the origin's response is malformed: {fault.reason}"
             ) from fault
 
-    def _take_head(self, head: ResponseHead) -> None:
-        if head.status < 200 and head.status != 101:
-            self._interim_left -= 1
-            if not self._interim_left:
-                raise errors.BadRequest("too many interim responses")
-            self._on_interim(head)
-            return
+    def _gather(self, data: bytes) -> None:
+        """Take heads that come in pieces, or several at once."""
+        if self._reader is None:
+            self._reader = HeadReader(self._limits)
+        self._reader.feed(data)
+        while self.head is None and (found := self._reader.next_head()) is not None:
+            head = parser.parse_response(found, self._limits)
+            if head.status >= 200 or head.status == 101:
+                self._take_final(head, self._reader.take_rest())
+            else:
+                self._take_interim(head)
+
+    def _take_interim(self, head: ResponseHead) -> None:
+        self._interim_left -= 1
+        if not self._interim_left:
+            raise errors.BadRequest("too many interim responses")
+        self._on_interim(head)
+
+    def _take_final(self, head: ResponseHead, rest: bytes) -> None:
         self.framing = how = framing.response_framing(head, self._method)
         self.head = head
-        # What was switched to another protocol never carries HTTP again.
-        keeps = how is not UNTIL_CLOSE and head.status != 101
-        self.persists = keeps and framing.persists(head.minor, head.fields)
-        rest = b"" if head.status == 101 else self._reader.take_rest()
+        self.persists = how is not UNTIL_CLOSE and framing.persists(head.minor, head.fields)
+        if head.status == 101:
+            self._rest, rest = rest, b""
         if how.kind is _LENGTH and len(rest) == how.length:
             self.body = Body(WHOLE, self._source, whole=rest)
         else:
@@ -133,4 +150,5 @@ class Answer:
 
     def take_rest(self) -> bytes:
         """Hand over what arrived behind a 101."""
-        return self._reader.take_rest()
+        rest, self._rest = self._rest, b""
+        return rest

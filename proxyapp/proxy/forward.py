@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import TypeAlias
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
@@ -31,12 +31,8 @@ _IDEMPOTENT = frozenset(b"GET HEAD OPTIONS TRACE PUT DELETE".split())
 _ALLOW = (b"Allow", b"CONNECT, DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, TRACE")
 
 
-class _Asked(NamedTuple):
-    """A request that an origin answers: by which connection, with what, and the upload's end."""
-
-    upstream: Upstream
-    answer: Answer
-    upload: Deferred[None] | None
+# A request that an origin answers: by which connection, with what, and the upload's end.
+_Asked: TypeAlias = tuple[Upstream, Answer, Deferred[None] | None]
 
 
 class ForwardProxyResource:
@@ -75,28 +71,28 @@ class ForwardProxyResource:
         )
         asking = writer.request_head(OutgoingRequest(head.method, request.target.path, section))
         # Ask, and pass the answer on.
-        asked = await self._ask(request, origin, asking, reply)
+        upstream, answer, upload = await self._ask(request, origin, asking, reply)
         try:
-            response, body = asked.answer.head, asked.answer.body
+            response, body = answer.head, answer.body
             assert response is not None
             assert body is not None
             if response.status == 101:
-                _check_switch(request, asked)
-                await self._switch(asked.upstream, response, reply)
+                _check_switch(request, upload)
+                await self._switch(upstream, response, reply)
                 return
             if body.error is not None:
                 raise body.error
             reply.record.content_type = response.fields.combined.get(b"content-type", b"")
-            sink = reply.begin(self._outgoing(response), asked.answer.framing)
+            sink = reply.begin(self._outgoing(response), answer.framing)
             if not body.hand_over(sink):
                 await body.deliver(sink)
-            if asked.upload is not None and asked.upstream.persists:
+            if upload is not None and upstream.persists:
                 # An early answer: an origin that keeps the connection reads the whole request.
-                await asked.upload
+                await upload
         finally:
-            if asked.upload is not None:
-                asked.upload.cancel()
-            self._pool.release(asked.upstream)
+            if upload is not None:
+                upload.cancel()
+            self._pool.release(upstream)
 
     async def _ask(self, request: Request, origin: Origin, asking: bytes, reply: Reply) -> _Asked:
         """Send the request; again, if it may be, when a used connection died under it."""
@@ -114,7 +110,7 @@ class ForwardProxyResource:
                 if has_body:
                     upload = self._upload(request, upstream)
                 await answer.arrived
-                return _Asked(upstream, answer, upload)
+                return upstream, answer, upload
             except BaseException as error:
                 if upload is not None:
                     upload.cancel()
@@ -163,11 +159,11 @@ def _note(upstream: Upstream, reply: Reply) -> None:
     record.tls = ("warm" if upstream.served else upstream.dialled.tls) if upstream.is_tls else ""
 
 
-def _check_switch(request: Request, asked: _Asked) -> None:
+def _check_switch(request: Request, upload: Deferred[None] | None) -> None:
     """Raise BadResponse where the origin may not leave HTTP (RFC 9110 section 7.8)."""
     if not hops.offers_upgrade(request.head):
         raise errors.BadResponse("the origin switched to a protocol that nobody offered")
-    if asked.upload is not None and not asked.upload.called:
+    if upload is not None and not upload.called:
         raise errors.BadResponse("the origin switched protocols before it had the whole request")
 
 

@@ -190,7 +190,8 @@ class ClientConnection(protocol.Protocol):
         return self._input_ended and self._arrivals.reader.is_empty
 
     def _refuse(self, error: errors.ExchangeError) -> None:
-        turn.refuse(self, self._around, self._client, error, self._arrivals.head)
+        head = self._arrivals.head or self._arrivals.reader.take_rest()
+        turn.refuse(self, self._around, self._client, error, head)
         self._close(is_read=False)
 
     def _close(self, is_read: bool) -> None:

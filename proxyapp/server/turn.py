@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from twisted.internet.defer import CancelledError
@@ -15,9 +16,12 @@ from proxyapp.rules.logformat import Record
 from proxyapp.server.doors import Door, Surroundings
 from proxyapp.server.reply import ClientReply, Connection
 from proxyapp.wire import headers, writer
-from proxyapp.wire.messages import OutgoingResponse
+from proxyapp.wire.headers import NO_FIELDS, Fields
+from proxyapp.wire.messages import OutgoingResponse, RequestHead
 
 _log = Logger()
+# In a head that can't be read as a whole.
+_ACCEPT = re.compile(rb"\r\nAccept:[ \t]*([^\r\n]*)\r\n", re.IGNORECASE)
 
 
 class Turn:
@@ -89,7 +93,7 @@ class Turn:
             # A cut connection is the only way left to say that this isn't whole.
             reply.transport.abortConnection()
         else:
-            _answer_error(reply, error, self._around)
+            _answer_error(reply, error, self.request.head, self._around)
 
 
 def refuse(
@@ -100,23 +104,32 @@ def refuse(
     head: bytes,
 ) -> None:
     """Answer, with *error*, the *head* of what can't be read as a request; the caller closes."""
-    line = head[: max(0, head.find(b"\r\n"))].split(b" ")
-    method, asked = (line[0], line[1]) if len(line) > 2 else (b"", b"")
+    asked = _as_far_as_told(head)
     record = Record(
         started=around.seconds(),
         client_host=client.host,
         client_port=client.port,
-        method=method if headers.is_token(method) else b"",
-        target=asked,
+        method=asked.method,
+        target=asked.target,
         error=error.token,
         reason=error.reason,
     )
-    _answer_error(ClientReply(connection, None, record, around.seconds), error, around)
+    _answer_error(ClientReply(connection, None, record, around.seconds), error, asked, around)
     _write(record, around)
 
 
-def _answer_error(reply: ClientReply, error: errors.ExchangeError, around: Surroundings) -> None:
-    head = reply.request.head if reply.request is not None else None
+def _as_far_as_told(head: bytes) -> RequestHead:
+    """Return what there is of a request line, and what kind of page the client wants."""
+    line = head[: max(0, head.find(b"\r\n"))].split(b" ")
+    method, target = (line[0], line[1]) if len(line) > 2 else (b"", b"")
+    accept = _ACCEPT.search(head)
+    fields = Fields([(b"Accept", accept[1])]) if accept else NO_FIELDS
+    return RequestHead(method if headers.is_token(method) else b"", target, 1, fields)
+
+
+def _answer_error(
+    reply: ClientReply, error: errors.ExchangeError, head: RequestHead, around: Surroundings
+) -> None:
     fields, body = around.page(error, head, reply.record.service)
     reason = writer.reason_for(error.status)
     reply.answer(OutgoingResponse(error.status, reason, [*fields, *error.fields]), body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 from typing import NamedTuple
 
 from proxyapp import errors
@@ -70,8 +71,8 @@ def response_framing(head: ResponseHead, method: bytes) -> Framing:
         return NO_BODY
     coding = head.fields.combined.get(b"transfer-encoding")
     if coding is None:
-        length = content_length(head.fields)
-        return UNTIL_CLOSE if length is None else Framing(Kind.LENGTH, length)
+        value = head.fields.combined.get(b"content-length")
+        return UNTIL_CLOSE if value is None else _of_length(value)
     _check_coding(coding, head)
     return CHUNKED
 
@@ -91,11 +92,19 @@ def _check_coding(coding: bytes, head: RequestHead | ResponseHead) -> None:
     raise errors.BadRequest("Transfer-Encoding doesn't end in one chunked")
 
 
+@functools.lru_cache(maxsize=1024)
+def _of_length(value: bytes) -> Framing:
+    return Framing(Kind.LENGTH, parse_length(value))
+
+
 def content_length(fields: Fields) -> int | None:
     """Return Content-Length, or None where it is absent; raises BadRequest."""
     value = fields.combined.get(b"content-length")
-    if value is None:
-        return None
+    return None if value is None else parse_length(value)
+
+
+def parse_length(value: bytes) -> int:
+    """Return the number that Content-Length's *value* is; raises BadRequest."""
     if not value.isdigit() or len(value) > _MAX_DIGITS or int(value) > MAX_CONTENT_LENGTH:
         # Two equal lengths are refused as well: RFC 9112 section 6.3 allows that, and the
         # message has already been through somebody who was confused.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 RawFields: TypeAlias = list[tuple[bytes, bytes]]
 
@@ -33,13 +33,15 @@ class Fields:
         """Take name and value pairs; or *lines*, each known to be name, colon and value."""
         if lines is None:
             lines = [b"%b: %b" % field for field in raw]
-        known = _KNOWN
         # For whoever derives something costly from the fields, which never change.
         self.memo: tuple[object, bytes] | None = None
         self.lines = lines
         self.repeated = _NONE
-        self._entries = entries = [known.get(line) or _take_apart(line) for line in lines]
-        self.combined = dict(entries)
+        entries = list(map(_KNOWN.get, lines))
+        if None in entries:
+            entries = [_KNOWN.get(line) or _take_apart(line) for line in lines]
+        self._entries = cast("list[tuple[bytes, bytes]]", entries)
+        self.combined = dict(self._entries)
         if len(self.combined) < len(lines):
             self._combine()
 
@@ -58,11 +60,14 @@ class Fields:
 
     def lines_without(self, removed: frozenset[bytes]) -> list[bytes]:
         """Return the lines whose names, in lower case, are not among *removed*."""
-        if self.repeated:
+        dropped = removed.intersection(self.combined)
+        if len(dropped) > 1 or self.repeated:
             pairs = zip(self.lines, self._entries, strict=True)
-            return [line for line, (name, _) in pairs if name not in removed]
-        pairs_of_names = zip(self.lines, self.combined, strict=True)
-        return [line for line, name in pairs_of_names if name not in removed]
+            return [line for line, (name, _) in pairs if name not in dropped]
+        lines = self.lines.copy()
+        for name in dropped:
+            del lines[list(self.combined).index(name)]
+        return lines
 
     def get(self, name: bytes) -> bytes | None:
         """Return the combined value of *name* (lower case), or None."""

@@ -46,6 +46,16 @@ class HeadLimits(NamedTuple):
     fields: int = 128
 
 
+def whole_head(data: bytes, limits: HeadLimits) -> int:
+    """Return where the head ends that *data* begins with, if all of it is there; else 0.
+
+    That is how nearly all heads come: in one piece, with nothing before it. The rest is for a
+    HeadReader.
+    """
+    end = data.find(_END) + 4
+    return end if 4 <= end <= limits.size and data[0] > _LAST_LINE_END else 0
+
+
 class HeadReader:
     """Cuts heads out of the bytes of one connection; holds at most one head and one read."""
 
@@ -95,10 +105,9 @@ class HeadReader:
         there can't become a head.
         """
         buffer = self._buffer
-        if not self._scanned and type(buffer) is bytes:
-            # As nearly all heads come: in one piece, with nothing before it.
-            end = buffer.find(_END) + len(_END)
-            if len(_END) <= end <= self._limits.size and buffer[0] > _LAST_LINE_END:
+        if not self._scanned and buffer.__class__ is bytes:
+            end = whole_head(buffer, self._limits)
+            if end:
                 self._buffer = buffer[end:]
                 self._empty_lines = 0
                 return buffer[:end]

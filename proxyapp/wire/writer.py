@@ -34,9 +34,8 @@ def response_head(head: OutgoingResponse) -> bytes:
     Raises InternalError where a part of it would begin a line of its own.
     """
     start = b"HTTP/1.1 %d %b" % (head.status, head.reason)
-    if head.fields:
-        return _joined([start, *head.lines, *map(_line, head.fields)])
-    return _joined([start, *head.lines])
+    lines = [start, *head.lines, *map(_line, head.fields), b"", b""]
+    return _checked(b"\r\n".join(lines), len(lines) - 1)
 
 
 def section(lines: Sequence[bytes]) -> bytes:
