@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -149,16 +150,15 @@ class Running:
         (line,) = wait_for(found, f"a line with {text}")
         return line
 
-    def signal(self, number: int) -> None:
+    def send_signal(self, number: int) -> None:
         """Send the process a signal."""
         self.process.send_signal(number)
 
-    def stop(self) -> int:
-        """Ask the process to end, as systemd does; return its exit status."""
+    def stop(self) -> None:
+        """Ask the process to end, as systemd does, and wait until it has."""
         self.process.terminate()
-        status = self.process.wait(_PATIENCE)
+        assert self.process.wait(_PATIENCE) in (0, -signal.SIGTERM)
         self._listening.join(_PATIENCE)
-        return status
 
     def close(self) -> None:
         """End the process, whatever it does, and let go of it."""

@@ -12,7 +12,9 @@ from typing import NamedTuple, cast
 
 import pytest
 import pytest_twisted  # type: ignore[import-untyped]  # it has no types
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorFDSet
+from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
 from zope.interface import implementer
@@ -108,8 +110,15 @@ def _leftovers(before: _Holdings) -> list[str]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _reactor_runs(twisted_greenlet: object) -> None:
-    """Let the reactor open what it needs itself before anybody counts."""
-    pytest_twisted.blockon(deferLater(_reactor(), 0, lambda: None))
+    """Let the reactor open what it needs itself, some of it to listen, before anybody counts."""
+    port = _reactor().listenTCP(0, Factory(), interface="127.0.0.1")
+    pytest_twisted.blockon(maybeDeferred(port.stopListening))
+
+
+@pytest.fixture(scope="session")
+def reactor() -> appliance_reactor.ApplianceReactor:
+    """Return the reactor."""
+    return _reactor()
 
 
 @pytest.fixture(autouse=True)

@@ -7,20 +7,15 @@ import ssl
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from tests.talk import Head, Talk
 
 _JOIN = 10.0
 
 
-class Serve(Protocol):
-    """Carries one accepted connection; it is closed afterwards."""
-
-    def __call__(self, talk: Talk) -> None:
-        """Talk to whoever connected."""
-
-
+# Carries one accepted connection; it is closed afterwards.
+Serve = Callable[[Talk], None]
 _Served = TypeVar("_Served", bound=Serve)
 
 
@@ -150,8 +145,8 @@ class Routes:
 
     def __call__(self, talk: Talk) -> None:
         """See Serve."""
-        while True:
-            visit = Visit(talk, talk.head())
+        while len((head := talk.head()).start.split(b" ")) == 3:
+            visit = Visit(talk, head)
             self.visits.append(visit)
             path = visit.target.partition(b"?")[0]
             self._routes.get(path, self._default)(visit)

@@ -26,18 +26,19 @@ from proxyapp import errors, stream
 from proxyapp.exchange import Client, Request, TakenOver
 from proxyapp.net import pipes
 from proxyapp.net.dial import Dialled, Dialler
-from proxyapp.net.timers import TICK, Sweep
-from proxyapp.net.transport import ImmediateTransport
+from proxyapp.net.timers import Sweep
+from proxyapp.net.transport import ImmediateTransport, Transport
 from proxyapp.proxy.forward import ForwardProxyResource
 from proxyapp.proxy.pool import HTTPConnectionPool, PoolLimits
 from proxyapp.proxy.tunnel import ConnectTunnel, TunnelLimits
 from proxyapp.proxy.upgrade import TlsUpgrade
 from proxyapp.proxy.upstream import Timeouts, Upstream
 from proxyapp.rules import hops
-from proxyapp.rules.access import Access, AccessSection, Decision
+from proxyapp.rules.access import Access, Decision
+from proxyapp.rules.addresses import Network
 from proxyapp.rules.hops import Forwarding
 from proxyapp.rules.logformat import Record
-from proxyapp.server.connection import ClientConnection, Listener
+from proxyapp.server.connection import Listener
 from proxyapp.server.doors import Clients, Door, ServerLimits, Surroundings
 from proxyapp.wire import bodies
 from proxyapp.wire.framing import NO_BODY, Framing
@@ -48,8 +49,23 @@ from proxyapp.wire.target import Form, Origin, parse_target
 
 PSEUDONYM = b"px"
 VIA = b"Via: 1.1 px\r\n"
+POOL = PoolLimits(max_idle_per_host=10, max_per_host=256, max_total=4096, queue_timeout=10.0)
+TIMEOUTS = Timeouts(response=60.0, read=60.0, idle=60.0)
+HEAD = HeadLimits()
+TUNNELS = TunnelLimits(max_per_client=256, max_total=8192, idle_timeout=3600.0, close_timeout=60.0)
+_STEP = 0.25  # seconds of the clock at a time
 # Where Twisted's transports ask their producer to pause.
 _HIGH_WATER = 64 * 1024
+
+
+class HalfCloseable(Protocol):
+    """IHalfCloseableProtocol, typed."""
+
+    def readConnectionLost(self) -> None:
+        """See IHalfCloseableProtocol."""
+
+    def writeConnectionLost(self) -> None:
+        """See IHalfCloseableProtocol."""
 
 
 class MemoryTransport(ImmediateTransport, tcp.Connection):
@@ -70,7 +86,7 @@ class MemoryTransport(ImmediateTransport, tcp.Connection):
         self.reason = ""
         self.pauses = 0
         self._heard = b""
-        self._held = b""
+        self._outbox = b""
         self._inbox: list[bytes | None] = []
         self._is_closing = False
         self._is_half_closing = False
@@ -126,19 +142,23 @@ class MemoryTransport(ImmediateTransport, tcp.Connection):
         """Has the connection ended?"""
         return not self.connected
 
+    @property
+    def _protocol(self) -> HalfCloseable:
+        return cast(HalfCloseable, self.protocol)
+
     # The near end: ITCPTransport, and what net.transport asks of one of ours.
 
     @property
     def unsent(self) -> int:
-        return len(self._held)
+        return len(self._outbox)
 
     def write(self, data: bytes) -> None:
         if not self.connected or self.is_half_closed or self.is_aborted:
             return
-        self._held += data
+        self._outbox += data
         if self.takes:
             self._send()
-        elif self._producer is not None and len(self._held) > _HIGH_WATER:
+        elif self._producer is not None and len(self._outbox) > _HIGH_WATER:
             self._is_paused = True
             self._producer.pauseProducing()
 
@@ -199,15 +219,15 @@ class MemoryTransport(ImmediateTransport, tcp.Connection):
                 self.protocol.dataReceived(data)
             elif IHalfCloseableProtocol.providedBy(self.protocol):
                 self.is_reading = False
-                self.protocol.readConnectionLost()
+                self._protocol.readConnectionLost()
             else:
                 self._lose(ConnectionDone())
 
     def _send(self) -> None:
-        if not self.connected or self.is_aborted or not (self.takes or not self._held):
+        if not self.connected or self.is_aborted or not (self.takes or not self._outbox):
             return
-        self._heard += self._held
-        self._held = b""
+        self._heard += self._outbox
+        self._outbox = b""
         if self._is_paused and self._producer is not None:
             self._is_paused = False
             self._producer.resumeProducing()
@@ -215,7 +235,7 @@ class MemoryTransport(ImmediateTransport, tcp.Connection):
             self._lose(ConnectionDone())
         elif self._is_half_closing and not self.is_half_closed:
             self.is_half_closed = True
-            self.protocol.writeConnectionLost()
+            self._protocol.writeConnectionLost()
 
     def _lose(self, error: Exception) -> None:
         if not self.connected:
@@ -254,27 +274,22 @@ class MemoryDialler:
         return Dialled(f"192.0.2.7:{origin.port}", self.tls)
 
 
-def connect(clock: Clock, protocol: object, port: int = 0) -> MemoryTransport:
+def connect(clock: Clock, protocol: TwistedProtocol, port: int = 0) -> MemoryTransport:
     """Connect *protocol* to a far end that the test plays."""
     transport = MemoryTransport(clock, port)
     transport.protocol = protocol
-    cast(TwistedProtocol, protocol).makeConnection(transport)
+    protocol.makeConnection(transport)
     return transport
-
-
-class Spoken(Protocol):
-    """What a test looks at after a reply."""
-
-    record: Record
 
 
 @dataclass
 class RecordedReply:
     """A Reply that remembers what it was given; also the sink for the body."""
 
-    transport: MemoryTransport
+    far: MemoryTransport
     is_raw: bool = True
     stall_timeout: float = 60.0
+    transport: Transport = field(init=False)
     record: Record = field(default_factory=Record)
     interims: list[OutgoingResponse] = field(default_factory=list)
     head: OutgoingResponse | None = None
@@ -283,6 +298,9 @@ class RecordedReply:
     trailers: Fields | None = None
     flushes: int = 0
     early: bytes = b""
+
+    def __post_init__(self) -> None:
+        self.transport = self.far
 
     @property
     def local_port(self) -> int:
@@ -348,7 +366,8 @@ class MemorySource:
     """Where a body comes from, without a protocol; see stream.Source."""
 
     def __init__(self, transport: MemoryTransport, sweep: Sweep) -> None:
-        self.transport = transport
+        self.transport: Transport = transport
+        self.far = transport
         self.sweep = sweep
         self.silence_timeout = 60.0
 
@@ -374,6 +393,25 @@ class AllowEveryone:
     def client(self, host: str, service: str) -> Decision:
         """See doors.Judge."""
         return Decision(True, "", "")
+
+
+@dataclass(frozen=True)
+class DestinationsSection:
+    """[access] destinations."""
+
+    everything: bool = False
+    public: bool = True
+    networks: tuple[Network, ...] = ()
+    hosts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class AccessOptions:
+    """[access]; clients are judged by AllowEveryone."""
+
+    destinations: DestinationsSection = field(default_factory=DestinationsSection)
+    clients: tuple[Network, ...] = ()
+    site_clients: tuple[Network, ...] = ()
 
 
 class RecordList(list[Record]):
@@ -412,16 +450,16 @@ def request_of(
 class Settings:
     """How the stage is set; the defaults are large enough to be in nobody's way."""
 
-    pool: PoolLimits = PoolLimits(10, 256, 4096, 10.0)
-    timeouts: Timeouts = Timeouts(response=60.0, read=60.0, idle=60.0)
-    head: HeadLimits = HeadLimits()
+    pool: PoolLimits = POOL
+    timeouts: Timeouts = TIMEOUTS
+    head: HeadLimits = HEAD
     retries: int = 1
     pseudonym: bytes = PSEUDONYM
     forwarding: Forwarding = Forwarding.OFF
     upgrade_header: bytes = b"x-real-protocol"
     may_upgrade: bool = True
     tunnel_ports: frozenset[int] | None = None
-    tunnels: TunnelLimits = TunnelLimits(256, 8192, 3600.0, 60.0)
+    tunnels: TunnelLimits = TUNNELS
     body: int = 0
     write_timeout: float = 60.0
 
@@ -442,7 +480,7 @@ class Stage:
         self.forward = ForwardProxyResource(
             self.pool, self.upgrade, hop, settings.retries, self.sweep, settings.tunnels
         )
-        access = Access(cast(AccessSection, None), settings.tunnel_ports, ())
+        access = Access(AccessOptions(), settings.tunnel_ports, ())
         self.tunnel = ConnectTunnel(access, dialler, self.sweep, settings.tunnels)
         self.records = RecordList()
         self.clients: list[MemoryTransport] = []
@@ -486,7 +524,7 @@ class Stage:
     def client(self, host: str = "192.0.2.1") -> MemoryTransport:
         """Let a client connect."""
         address = IPv4Address("TCP", host, 50000 + len(self.clients))
-        connection: ClientConnection = self._listener.buildProtocol(address)
+        connection = self._listener.buildProtocol(address)
         transport = connect(self.clock, connection, address.port)
         self.clients.append(transport)
         return transport
@@ -498,8 +536,8 @@ class Stage:
 
     def wait(self, seconds: float) -> None:
         """Let time pass, as the sweep sees it."""
-        for _ in range(round(seconds / TICK)):
-            self.clock.advance(TICK)
+        for _ in range(round(seconds / _STEP)):
+            self.clock.advance(_STEP)
         self.turn()
 
     def end(self) -> None:
@@ -510,9 +548,11 @@ class Stage:
         assert not unheard, f"said, and nobody heard it: {unheard}"
         assert not self.dialler.refusals, "a scripted refusal was not used"
         self.pool.closeCachedConnections()
-        for transport in everybody:
-            transport.resets()
-        self.turn()
+        # Whoever stood in line for a connection now gets one, and loses it as well.
+        while left := [each for each in self.clients + self.origins if not each.is_gone]:
+            for transport in left:
+                transport.resets()
+            self.turn()
         assert repr(self.pool) == "<HTTPConnectionPool 0 open, 0 idle>"
         assert self.tunnel.counts.open == 0
         assert repr(self.sweep) == "<Sweep of 0>"
@@ -526,9 +566,15 @@ def script(**changes: object) -> Iterator[Stage]:
     make: Callable[..., Settings] = replace
     stage = Stage(make(Settings(), **changes))
     # In memory nothing can be spliced; it is as if descriptors were short.
-    with mock.patch.object(pipes, "take", lambda: None):
+    with mock.patch.object(pipes, "take", return_value=None):
         yield stage
         stage.end()
+
+
+def pool_of(**changes: float) -> PoolLimits:
+    """Return the pool's limits with *changes*."""
+    make: Callable[..., PoolLimits] = replace
+    return make(POOL, **changes)
 
 
 def get(path: bytes = b"/", *lines: bytes, host: bytes = b"a.example") -> bytes:

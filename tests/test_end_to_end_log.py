@@ -70,9 +70,7 @@ def test_one_line_for_each_exchange(
     assert all(line["client_host"] == "127.0.0.1" for line in lines)
 
 
-def test_what_a_line_knows(
-    running: Running, connect: Connect, origin: Origin[Routes]
-) -> None:
+def test_what_a_line_knows(running: Running, connect: Connect, origin: Origin[Routes]) -> None:
     """Sizes, times, both ends and what the client said about itself."""
     origin.served.on(b"/known", fixed(b"12345", b"Content-Type: text/x-five"))
     talk = connect(running.proxy)
@@ -149,7 +147,7 @@ def test_reopened_on_a_signal(
         talk.send(get(origin, "/before"))
         talk.response()
         rotated = running.log.rename(tmp_path / "rotated.log")
-        running.signal(signal.SIGUSR1)
+        running.send_signal(signal.SIGUSR1)
         wait_for(running.log.exists, "new file")
         talk.send(get(origin, "/after"))
         talk.response()
@@ -171,7 +169,7 @@ def test_flushed_at_exit(
         wait_for(lambda: origin.served.visits, "visit")
         quick.send(get(origin, "/quick"))
         quick.response()
-        assert running.stop() == 0
+        running.stop()
         lines = running.log.read_text().splitlines()
     assert [bool([line for line in lines if word in line]) for word in ("/quick", "/slow")] == [
         True,

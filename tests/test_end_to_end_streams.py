@@ -156,7 +156,11 @@ def test_origin_that_does_not_read(
 ) -> None:
     """The client is held up likewise."""
     done = threading.Event()
-    origin.served.on(b"/", lambda visit: done.wait(20) and None)
+
+    def wait(visit: Visit) -> None:
+        done.wait(20)
+
+    origin.served.on(b"/", wait)
     talk = connect(running.proxy)
     before = running.memory()
     talk.send(b"PUT ", origin.url, b"/ HTTP/1.1\r\nHost: ", origin.authority.encode(), b"\r\n")

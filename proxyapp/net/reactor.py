@@ -67,7 +67,7 @@ class ApplianceReactor(epollreactor.EPollReactor):
 
     def doPoll(self, timeout: float | None) -> None:
         """Wait for events and carry them out, without a log context for each."""
-        if self._sending:
+        while self._sending:
             self._send_held()
         try:
             events = self._poller.poll(-1 if timeout is None else timeout, len(self._selectables))
@@ -94,7 +94,11 @@ class ApplianceReactor(epollreactor.EPollReactor):
         # send after each event the kernel spends a third more on waking (performance.md).
         sending, self._sending = self._sending, []
         for transport in sending:
-            transport.send_held()
+            try:
+                transport.send_held()
+            except Exception:  # a producer's mistake may not cost the others their turn
+                log.err()
+                transport.abortConnection()
 
     def _read(self, selectable: IReadDescriptor) -> None:
         """Do what _doReadOrWrite does with the event that nearly all are."""

@@ -71,15 +71,20 @@ class Splice:
         except OSError:
             return main.CONNECTION_LOST
         if not taken:
-            self._has_ended = True
-            self._finish()
-            # Whoever was told may have closed the source on the spot; that can't be done twice.
-            return main.CONNECTION_DONE if self._source.connected else None
+            return self._input_ended()
         self._in_pipe = taken
         if self._remaining is not None:
             self._remaining -= taken
         self._pass_on()
         return None
+
+    def _input_ended(self) -> Exception | None:
+        if self._source.is_broken:
+            return main.CONNECTION_LOST
+        self._has_ended = True
+        self._finish()
+        # Whoever was told may have closed the source on the spot; that can't be done twice.
+        return main.CONNECTION_DONE if self._source.connected else None
 
     def drain(self) -> Exception | None:
         """See Job: the target takes bytes again."""

@@ -13,7 +13,7 @@ from typing import Protocol
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-TICK = 0.25  # seconds; no time-out of ours is told more exactly than this
+TICK = 0.5  # seconds; no time-out of ours is told more exactly than this
 NEVER = math.inf
 # How often progress is looked for, as a part of the time-out: a stall is noticed that much late.
 LOOK = 0.25

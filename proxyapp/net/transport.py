@@ -7,6 +7,8 @@ feeds the socket (`net.sendfile`, `net.splice`), and a splice that takes its inp
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet import main, tcp
@@ -24,6 +26,12 @@ compat.require(
     tcp.Connection,
     ("_tempDataBuffer", "_tempDataLen", "dataBuffer", "offset", "_writeDisconnected", "TLS"),
 )
+
+
+# Writes that may wait for the end of the turn: a producer that fills a whole turn has to hear that
+# the socket is full.
+MAX_HELD = 16
+_BROKEN = (errno.ECONNRESET, errno.EPIPE, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH)
 
 
 class Transport(Protocol):
@@ -85,6 +93,8 @@ class ImmediateTransport(_Base):
     """
 
     _held: list[bytes] | None = None
+    # The kernel tells of a reset once: when send(2) has heard it, recv(2) sees an orderly end.
+    is_broken = False
     job: Job | None = None
     input_splice: InputSplice | None = None
 
@@ -101,20 +111,29 @@ class ImmediateTransport(_Base):
             super().write(data)
         elif self._held is not None:
             self._held.append(data)
+            if len(self._held) >= MAX_HELD:
+                self.send_held()
         else:
             self._held = [data]
             self.reactor.send_later(self)  # type: ignore[attr-defined]  # ApplianceReactor's
 
+    def writeSequence(self, iovec: Iterable[bytes]) -> None:
+        """See ITransport; nothing may pass what is held."""
+        self.write(b"".join(iovec))
+
     def send_held(self) -> None:
         """Send what this turn's writes left: as far as the socket takes it, the rest later."""
         held, self._held = self._held, None
-        if held is None or not self.connected:
+        if held is None or not self.connected or self._aborting:
             return
         data = held[0] if len(held) == 1 else b"".join(held)
         try:
             sent = self.socket.send(data)
-        except OSError:
-            # Full, or broken: the ordinary path waits for the first and reports the second.
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            # The ordinary path reports it; what has arrived is read first.
+            self.is_broken = error.errno in _BROKEN
             sent = 0
         if sent < len(data):
             super().write(data[sent:] if sent else data)
@@ -138,12 +157,14 @@ class ImmediateTransport(_Base):
         except OSError:
             return main.CONNECTION_LOST
         if not data:
-            return main.CONNECTION_DONE
+            return main.CONNECTION_LOST if self.is_broken else main.CONNECTION_DONE
         self.protocol.dataReceived(data)
         return None
 
     def doWrite(self) -> Exception | None:  # type: ignore[override]  # abortConnection's stand-in
         """Empty the buffers first, then let the job go on."""
+        if self._held is not None:
+            self.send_held()  # before anything that is done when the buffers are empty
         if self.job is None:
             return self._write_buffers()
         if self.unsent:

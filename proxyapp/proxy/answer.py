@@ -16,8 +16,8 @@ from proxyapp.wire.parser import HeadLimits, HeadReader
 MAX_INTERIM = 64
 
 _LENGTH = Kind.LENGTH
-# Every status line from 200 on is greater, and none below.
-_FINAL = b"HTTP/1.1 2"
+# The first digit of a final status; what stands before it is for the parser to judge.
+_FINAL = b"2"
 
 OnInterim = Callable[[ResponseHead], None]
 
@@ -81,7 +81,7 @@ class Answer:
             return
         try:
             end = parser.whole_head(data, self._limits) if self._reader is None else 0
-            if end and data[:10] >= _FINAL:
+            if end and data[9:10] >= _FINAL:
                 self._take_final(parser.parse_response(data[:end], self._limits), data[end:])
             else:
                 self._gather(data)
@@ -111,9 +111,10 @@ class Answer:
     def _take_final(self, head: ResponseHead, rest: bytes) -> None:
         self.framing = how = framing.response_framing(head, self._method)
         self.head = head
-        self.persists = how is not UNTIL_CLOSE and framing.persists(head.minor, head.fields)
         if head.status == 101:
-            self._rest, rest = rest, b""
+            self._rest, rest = rest, b""  # it belongs to the protocol that was switched to
+        elif how is not UNTIL_CLOSE:
+            self.persists = framing.persists(head.minor, head.fields)
         if how.kind is _LENGTH and len(rest) == how.length:
             self.body = Body(WHOLE, self._source, whole=rest)
         else:

@@ -21,13 +21,14 @@ from twisted.internet.defer import Deferred
 
 from proxyapp import errors
 from proxyapp.net.dial import Dialler
-from proxyapp.net.timers import NEVER, Sweep
+from proxyapp.net.timers import NEVER, TICK, Sweep
 from proxyapp.proxy.upstream import Upstream
 from proxyapp.wire.target import Origin
 
 # For how long a connection beyond max_idle_per_host is idle, in seconds. Closed at once, all but
-# max_idle_per_host of a burst's connections would be dialled anew for every single request.
-EXCESS_IDLE = 0.5
+# max_idle_per_host of a burst's connections would be dialled anew for every single request. The
+# sweep counts from its last tick, so without one more it could be no time at all.
+EXCESS_IDLE = 0.5 + TICK
 
 # Makes an unconnected upstream to the origin, kept by the pool.
 MakeUpstream = Callable[["HTTPConnectionPool", Origin], Upstream]

@@ -275,6 +275,8 @@ def parse_trailers(section: bytes, limits: HeadLimits) -> Fields:
         fields = _read_fields(parser, _STATUS_SHOWN, section, limits)
     except errors.HeadTooLarge:
         raise errors.BadRequest(f"more than {limits.fields} trailer fields") from None
+    if b"" in fields:
+        raise errors.BadRequest("an empty line inside the trailer section")
     for name in _NOT_IN_TRAILERS:
         if name in fields:
             raise errors.BadRequest("a trailer field that would frame or route the message")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import TypeVar, cast
+from functools import wraps
+from typing import ParamSpec, TypeVar, cast
 
 import pytest
 from twisted.internet import reactor as running
@@ -23,6 +24,7 @@ from proxyapp.net.reactor import ApplianceReactor
 from proxyapp.net.transport import ImmediateTransport
 
 _T = TypeVar("_T")
+_P = ParamSpec("_P")
 
 # Seconds after which a blocking socket of a test gives up, rather than hang.
 PATIENCE = 20.0
@@ -38,7 +40,7 @@ class Witness(Protocol):
         self.received = b""
         self.ends: list[str] = []
         self.on_data: Callable[[bytes], object] = lambda data: None
-        self.lost: Deferred[Failure] = Deferred()
+        self.lost: Deferred[None] = Deferred()
         self._waiting: list[tuple[Callable[[], bool], Deferred[None]]] = []
 
     def until(self, condition: Callable[[], bool]) -> Deferred[None]:
@@ -70,7 +72,7 @@ class Witness(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.ends.append(type(reason.value).__name__)
         self._look()
-        self.lost.callback(reason)
+        self.lost.callback(None)
 
 
 class Witnesses(Factory):
@@ -158,6 +160,10 @@ class Network:
         self.peers.append(peer)
         return await made, peer
 
+    def in_thread(self, work: Callable[[], _T]) -> Deferred[_T]:
+        """Do *work*, which blocks, beside the reactor."""
+        return deferToThread(work)
+
     async def close(self) -> None:
         """Leave nothing behind."""
         for peer in self.peers:
@@ -174,10 +180,27 @@ class Network:
         pipes.close_free()
 
 
+def flow(test: Callable[_P, Coroutine[Deferred[object], object, None]]) -> Callable[_P, object]:
+    """Run an asynchronous test in the reactor, for as long as the patience lasts."""
+
+    @wraps(test)
+    def run(*arguments: _P.args, **named: _P.kwargs) -> Deferred[None]:
+        done: Deferred[None] = Deferred.fromCoroutine(test(*arguments, **named))
+        return done.addTimeout(PATIENCE + 5, running)  # type: ignore[arg-type]  # a module
+
+    return run
+
+
 def turn() -> Deferred[None]:
-    """Return what fires after one turn of the loop."""
+    """Return what fires after one whole turn of the loop, with its events."""
     passed: Deferred[None] = Deferred()
-    running.callLater(0, passed.callback, None)  # type: ignore[attr-defined]
+    running.callLater(  # type: ignore[attr-defined]
+        0,
+        running.callLater,
+        0,
+        passed.callback,
+        None,  # type: ignore[attr-defined]
+    )
     return passed
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-import twisted
 from twisted.internet import tcp
 
+import twisted
 from proxyapp.net import compat
 
 

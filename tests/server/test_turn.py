@@ -1,0 +1,218 @@
+"""turn: judged, answered, and written down once, however it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from proxyapp import errors
+from proxyapp.exchange import Reply, Request
+from proxyapp.wire.framing import Framing, Kind
+from proxyapp.wire.messages import OutgoingResponse
+from tests.conftest import LoggedErrors
+from tests.server.conftest import CLIENT, NOW, Scene, hang_up
+
+GET = b"GET http://h/a HTTP/1.1\r\nHost: h\r\nReferer: r\r\nUser-Agent: u\r\n\r\n"
+OK = OutgoingResponse(200, b"OK", [])
+
+
+# --- Who may ---
+
+
+def test_denied(scene: Scene) -> None:
+    """Whom the judge turns away gets 403, its responder isn't asked, and the rule is logged."""
+    scene.is_allowed = False
+    connection, wire = scene.connect()
+    connection.dataReceived(GET)
+    assert wire.sent.startswith(b"HTTP/1.1 403 Forbidden\r\n")
+    assert wire.sent.endswith(b"\r\n\r\nnot you")
+    assert scene.script.requests == []
+    (record,) = scene.records
+    assert (record.status, record.rule, record.reason) == (403, "the rule", "not you")
+
+
+# --- How it goes wrong ---
+
+ERRORS = [
+    errors.BadRequest("r"),
+    errors.MethodNotAllowed("r", ((b"Allow", b"GET"),)),
+    errors.LoopDetected("r"),
+    errors.Overloaded("r", ((b"Retry-After", b"1"),)),
+    errors.ConnectRefused("r"),
+    errors.ResponseTimeout("r"),
+]
+
+
+def raising(error: BaseException) -> Callable[[Request, Reply], Deferred[None]]:
+    """Return an act that raises *error* before the answer has begun."""
+
+    async def act(request: Request, reply: Reply) -> None:
+        raise error
+
+    return act  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_errors_become_pages(scene: Scene, error: errors.ExchangeError) -> None:
+    """An error that comes before the answer is the answer, with the fields it brings."""
+    connection, wire = scene.connect()
+    scene.script.acts.append(raising(error))
+    connection.dataReceived(GET)
+    head, _, body = wire.take().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % error.status)
+    for name, value in error.fields:
+        assert b"\r\n%b: %b" % (name, value) in head
+    assert body == b"r"
+    (record,) = scene.records
+    assert (record.status, record.error, record.reason) == (error.status, error.token, "r")
+    connection.dataReceived(GET)
+    assert wire.take().startswith(b"HTTP/1.1 200 "), "the connection goes on"
+
+
+def test_our_own_mistakes(scene: Scene, logged_errors: LoggedErrors) -> None:
+    """An exception that nobody foresaw is 500, logged as an event, and never shown."""
+    connection, wire = scene.connect()
+    scene.script.acts.append(raising(RuntimeError("secret")))
+    connection.dataReceived(GET)
+    assert wire.sent.startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
+    assert b"secret" not in wire.sent
+    assert len(logged_errors.flush(RuntimeError)) == 1
+    (record,) = scene.records
+    assert (record.status, record.error) == (500, "proxy_internal_error")
+    assert "secret" not in record.reason
+
+
+def begun(error: BaseException) -> Callable[[Request, Reply], Deferred[None]]:
+    """Return an act that raises *error* inside the body of its answer."""
+
+    async def act(request: Request, reply: Reply) -> None:
+        sink = reply.begin(OK, Framing(Kind.CHUNKED))
+        sink.write(b"some")
+        sink.flush()
+        raise error
+
+    return act  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("error", [errors.ResponseIncomplete("r"), errors.ReadTimeout("r")])
+def test_errors_inside_an_answer(scene: Scene, error: errors.ExchangeError) -> None:
+    """What has begun can't be taken back: the connection is cut, and the log knows why."""
+    connection, wire = scene.connect()
+    scene.script.acts.append(begun(error))
+    connection.dataReceived(GET)
+    assert wire.sent.count(b"HTTP/1.1") == 1
+    assert wire.ending == "aborted"
+    (record,) = scene.records
+    assert (record.status, record.error, record.sent) == (200, error.token, 4)
+
+
+def test_mistake_inside_an_answer(scene: Scene, logged_errors: LoggedErrors) -> None:
+    """That holds for our own mistakes, too."""
+    connection, wire = scene.connect()
+    scene.script.acts.append(begun(RuntimeError()))
+    connection.dataReceived(GET)
+    assert wire.ending == "aborted"
+    assert len(logged_errors.flush(RuntimeError)) == 1
+    assert scene.statuses == [200]
+
+
+@pytest.mark.parametrize(("act", "status"), [(raising, 499), (begun, 200)])
+def test_client_gone(
+    scene: Scene, act: Callable[[BaseException], Callable[..., Deferred[None]]], status: int
+) -> None:
+    """Nobody is told that the client has left, but for the log."""
+    connection, wire = scene.connect()
+    scene.script.acts.append(act(errors.WriteTimeout("r")))
+    connection.dataReceived(GET)
+    assert wire.ending == "aborted"
+    (record,) = scene.records
+    assert (record.status, record.error) == (status, "connection_write_timeout")
+
+
+def test_client_that_leaves_meanwhile(scene: Scene) -> None:
+    """What runs for a client that has left is cancelled."""
+    cancelled: list[bool] = []
+    waiting: Deferred[None] = Deferred(lambda _: cancelled.append(True))
+
+    async def act(request: Request, reply: Reply) -> None:
+        await waiting
+
+    scene.script.acts.append(act)
+    connection, wire = scene.connect()
+    connection.dataReceived(GET)
+    hang_up(connection, wire)
+    assert cancelled == [True]
+    assert scene.statuses == [499]
+
+
+# --- What is written down ---
+
+
+def test_record(scene: Scene) -> None:
+    """A record holds who asked for what, when, for how long, and how much went either way."""
+
+    async def act(request: Request, reply: Reply) -> None:
+        scene.now += 1.5
+        reply.answer(OK, b"12345")
+
+    scene.script.acts.append(act)
+    connection, _ = scene.connect()
+    connection.dataReceived(GET.replace(b"\r\n\r\n", b"\r\nContent-Length: 2\r\n\r\nab"))
+    (record,) = scene.records
+    assert (record.client_host, record.client_port) == CLIENT
+    assert (record.started, record.duration) == (NOW, 1.5)
+    assert (record.service, record.method, record.target) == ("proxy", b"GET", b"http://h/a")
+    assert (record.referer, record.user_agent, record.minor) == (b"r", b"u", 1)
+    assert (record.status, record.sent, record.received) == (200, 5, 2)
+    assert (record.error, record.reason) == ("", "")
+
+
+def test_clock_that_is_set_back(scene: Scene) -> None:
+    """No exchange takes less than no time."""
+
+    async def act(request: Request, reply: Reply) -> None:
+        scene.now -= 3600
+        reply.answer(OK, b"")
+
+    scene.script.acts.append(act)
+    connection, _ = scene.connect()
+    connection.dataReceived(GET)
+    assert scene.records[0].duration == 0
+
+
+# --- What can't be read ---
+
+UNREADABLE = [
+    (b"\0\r\n\r\n", b"", b""),
+    (b"GET / HTTP/1.1\r\n\r\n", b"GET", b"/"),
+    (b"GET  / HTTP/1.1\r\nHost: h\r\n\r\n", b"GET", b""),
+    (b"GE(T / HTTP/1.1\r\nHost: h\r\n\r\n", b"", b"/"),
+    (b"GET /\xff HTTP/1.1\r\nHost: h\r\n\r\n", b"GET", b"/\xff"),
+    (b"GET /long HTTP/1.1\r\nA: " + b"a" * 1000, b"GET", b"/long"),
+    (b"GET /" + b"a" * 1000, b"", b""),
+]
+
+
+@pytest.mark.parametrize(("sent", "method", "target"), UNREADABLE)
+def test_refusals(scene: Scene, sent: bytes, method: bytes, target: bytes) -> None:
+    """A record of what can't be read holds of it what can be told, if it's safe."""
+    connection, wire = scene.connect()
+    connection.dataReceived(sent)
+    (record,) = scene.records
+    assert (record.method, record.target) == (method, target)
+    assert (record.client_host, record.client_port) == CLIENT
+    assert (record.service, record.started) == ("-", NOW)
+    assert record.reason.encode() in wire.sent
+    assert b"\r\nConnection: close\r\n" in wire.sent
+
+
+@pytest.mark.parametrize(
+    "spelled", [b"Accept: text/html", b"accept:text/html", b"ACCEPT:\ttext/html"]
+)
+def test_refusals_know_the_form_that_is_wanted(scene: Scene, spelled: bytes) -> None:
+    """A browser that sends something broken gets a page that it can show."""
+    connection, wire = scene.connect()
+    connection.dataReceived(b"GET http://h/ HTTP/1.1\r\nHost: other\r\n" + spelled + b"\r\n\r\n")
+    assert b"\r\nContent-Type: text/html\r\n" in wire.sent

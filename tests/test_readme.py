@@ -1,0 +1,251 @@
+"""What README.md and docs/ say is so: commands, options, errors, log formats, modules, links."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+
+from proxyapp import config, errors, tap
+from proxyapp.config import OPTIONS
+from proxyapp.config.ini import Ini
+from proxyapp.rules.logformat import NAMED_FORMATS, PLACEHOLDERS, Record, compile_format
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CI = ROOT / ".ci" / "run"
+RUN = "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/twistd -n proxyapp"
+# .ci/run takes this line from README.md.
+TEST = "python3 -m venv .venv && .venv/bin/pip install '.[test]' && .venv/bin/python -m pytest"
+
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/*.md")])
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\]\(([^)]+)\)")
+# `[section] option` in prose, and the options that follow it in the same pair of backquotes.
+MENTION = re.compile(r"`\[([a-z]+)\] ([a-z_]+)`")
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """Return the fenced blocks of *text* in *language*."""
+    return [body for found, body in BLOCK.findall(text) if found == language]
+
+
+def rows(text: str) -> Iterator[list[str]]:
+    """Yield the cells of every table row in *text*."""
+    for line in text.splitlines():
+        if line.startswith("|"):
+            yield [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def doc(name: str) -> str:
+    """Return the text of a page in docs/."""
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+# --- The two commands ---
+
+
+@pytest.mark.parametrize("command", [RUN, TEST])
+def test_each_command_is_a_block_of_its_own(command: str) -> None:
+    """An admin can copy either command as it stands."""
+    assert blocks(README, "").count(command + "\n") == 1
+    assert README.count(command) == 1
+
+
+def test_the_commands_come_first() -> None:
+    """Both are on the first screen, the one that runs it before the one that tests it."""
+    assert README.index(RUN) < README.index(TEST)
+    assert len(README[: README.index(TEST)].splitlines()) <= 30
+
+
+def test_ci_takes_the_command_from_the_readme() -> None:
+    """.ci/run finds exactly the second command, and has no other way to install or test."""
+    script = CI.read_text(encoding="utf-8")
+    (pattern,) = re.findall(r"grep -E '([^']+)' README\.md", script)
+    assert [line for line in README.splitlines() if re.fullmatch(pattern, line)] == [TEST]
+    assert "pip install" not in script
+    assert 'bash -c "${commands[0]}"' in script
+
+
+def test_ci_can_be_executed() -> None:
+    """The script has its mode and its first lines."""
+    assert os.access(CI, os.X_OK)
+    assert CI.read_text(encoding="utf-8").startswith("#!/usr/bin/env bash\n")
+    assert "set -euo pipefail\n" in CI.read_text(encoding="utf-8")
+
+
+# --- Options ---
+
+
+@each_page
+def test_options_in_prose_exist(page: Path) -> None:
+    """Every `[section] option` is in the table of options."""
+    for section, name in MENTION.findall(page.read_text(encoding="utf-8")):
+        assert section in OPTIONS, section
+        assert name in {option.name for option in OPTIONS[section].values()}, name
+
+
+@each_page
+def test_ini_examples_load(page: Path, tmp_path: Path) -> None:
+    """Every example is right, but for folders that this machine doesn't have."""
+    for number, text in enumerate(blocks(page.read_text(encoding="utf-8"), "ini")):
+        if "[Service]" in text:
+            continue  # systemd's
+        file = tmp_path / f"{number}.ini"
+        file.write_text(text, encoding="utf-8")
+        assert Ini(file.name, text).entries
+        try:
+            config.load(file, (), {})
+        except config.ConfigError as error:
+            assert all("is not a folder" in each for each in error.mistakes), error
+
+
+def test_options_of_the_command() -> None:
+    """README's table has every option of `twistd proxyapp`, and no other."""
+    section = README.partition("## The command")[2].partition("\n## ")[0]
+    shown = {name for row in rows(section) for name in re.findall(r"--([a-z][a-z-]*)", row[0])}
+    methods = {name.removeprefix("opt_") for name in vars(tap.Options) if name.startswith("opt_")}
+    known = {name.replace("_", "-") for name in methods if len(name) > 1}
+    assert shown == known | {"check"}
+
+
+# --- Errors ---
+
+
+def kinds(base: type[errors.ExchangeError]) -> Iterator[type[errors.ExchangeError]]:
+    """Yield every class of the tree below *base* that is raised, not only refined."""
+    for kind in base.__subclasses__():
+        if kind.__module__ == errors.__name__:
+            if not kind.__subclasses__() or kind is errors.ClientGone:
+                yield kind
+            yield from kinds(kind)
+
+
+def test_every_error_is_documented() -> None:
+    """docs/errors.md has each error once, with its status and token."""
+    documented = [tuple(row[:3]) for row in rows(doc("errors.md")) if re.match("[A-Z]", row[0])]
+    real = [
+        (kind.__name__, str(kind.status), f"`{kind.token}`") for kind in kinds(errors.ExchangeError)
+    ]
+    assert sorted(documented) == sorted(real)
+
+
+def test_every_error_says_what_to_do() -> None:
+    """No cell of the tables is empty."""
+    for row in rows(doc("errors.md")):
+        assert len(row) == 5
+        assert all(row)
+
+
+# --- Log formats ---
+
+FORMATS = doc("log-formats.md")
+EXAMPLE = Record(
+    started=1767787506.25,
+    duration=0.0834,
+    client_host="192.168.7.20",
+    client_port=51234,
+    service="proxy",
+    method=b"GET",
+    target=b"http://example.com/reading?n=1",
+    url=b"https://example.com/reading?n=1",
+    status=200,
+    sent=5120,
+    user_agent=b"curl/8.5.0",
+    content_type=b"text/plain; charset=utf-8",
+    upstream="198.51.100.7:443",
+    reuse="reused",
+    tls="warm",
+)
+
+
+@pytest.fixture
+def _central_europe(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The examples are written where the clocks are an hour ahead."""
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_every_named_format_is_documented() -> None:
+    """Each has a heading, in the order in which they are known, and a row in README."""
+    headings = re.findall(r"^## (.+)$", FORMATS, re.MULTILINE)
+    assert [name for name in headings if name in NAMED_FORMATS] == list(NAMED_FORMATS)
+    shown = {row[0].strip("`") for row in rows(README)}
+    assert set(NAMED_FORMATS) <= shown
+
+
+@pytest.mark.usefixtures("_central_europe")
+@pytest.mark.parametrize("name", NAMED_FORMATS)
+def test_example_of_a_named_format(name: str) -> None:
+    """The example below its heading is what is written."""
+    section = FORMATS.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+    assert blocks(section, "") == [compile_format(name)(EXAMPLE) + "\n"]
+
+
+@pytest.mark.usefixtures("_central_europe")
+def test_example_of_a_format_string() -> None:
+    """So is the example of a format string."""
+    section = FORMATS.partition("\n## Format strings\n")[2]
+    (example,) = blocks(section, "ini")
+    (entry,) = Ini("example", example).entries
+    assert blocks(section, "") == [compile_format(entry.text)(EXAMPLE) + "\n"]
+
+
+def test_every_placeholder_is_documented() -> None:
+    """The table has each placeholder once."""
+    shown = [
+        name for row in rows(FORMATS) for name in re.findall(r"^`?\{(\w+)\}|`\{(\w+)\}", row[0])
+    ]
+    names = [first or second for first, second in shown]
+    assert sorted(names) == sorted(PLACEHOLDERS)
+
+
+# --- Files ---
+
+
+@each_page
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every relative link is to a file of the repository."""
+    for target in LINK.findall(page.read_text(encoding="utf-8")):
+        if not target.startswith("https://"):
+            assert (page.parent / target.partition("#")[0]).is_file(), target
+
+
+def test_architecture_knows_every_module() -> None:
+    """The picture has every module, and the text names none that isn't there."""
+    text = doc("architecture.md")
+    picture = set(re.findall(r"\w+", blocks(text, "")[0]))
+    modules = [path for path in ROOT.glob("proxyapp/**/*.py") if path.name != "__init__.py"]
+    drawn = [path for path in modules if path.parent.name != "config"]
+    assert not {path.stem for path in drawn} - picture
+    for name in re.findall(r"`([a-z]+(?:/[a-z_]+)?\.py)`", text):
+        assert (ROOT / "proxyapp" / name).is_file() or (ROOT / name).is_file(), name
+
+
+def test_dependencies() -> None:
+    """README's tables name the libraries that setup.cfg asks for."""
+    setup = ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    asked = setup["options"]["install_requires"] + setup["options.extras_require"]["test"]
+    declared = {re.split(r"[\[>=<]", line)[0].lower() for line in asked.split()}
+    section = README.partition("## What it stands on")[2]
+    named = {name.lower() for row in rows(section) for name in re.findall(r"\[([^\]]+)\]", row[0])}
+    # idna comes with twisted[tls] in any case.
+    assert named == declared - {"idna"}
+
+
+def test_pages_end_their_lines_in_time() -> None:
+    """Prose is readable in a terminal; tables, links and examples may be wider."""
+    for page in PAGES:
+        prose = BLOCK.sub("", page.read_text(encoding="utf-8"))
+        long = [line for line in prose.splitlines() if len(line) > 110 and line[0] != "|"]
+        assert not long, page.name
