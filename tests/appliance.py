@@ -41,13 +41,15 @@ _PORT = re.compile(r"\] (proxy|site): http://127\.0\.0\.1:([0-9]+)$")
 def merged(settings: str, further: str) -> str:
     """Return *settings* with each option of *further* in place of its own."""
     sections: dict[str, dict[str, str]] = {}
-    section = ""
+    section = name = ""
     for line in (settings + further).splitlines():
         if line.startswith("["):
             section = line
+        elif line.startswith(" "):
+            sections[section][name] += f"\n{line}"
         elif line.strip():
-            name, _, value = line.partition("=")
-            sections.setdefault(section, {})[name.strip()] = value.strip()
+            name, value = (part.strip() for part in line.split("=", 1))
+            sections.setdefault(section, {})[name] = value
     lines = []
     for heading, options in sections.items():
         lines += [heading, *(f"{name} = {value}" for name, value in options.items())]

@@ -53,6 +53,11 @@ class Origin(Generic[_Served]):
             raise self._mistakes[0]
 
     @property
+    def open(self) -> int:
+        """The number of connections that are being carried."""
+        return sum(thread.is_alive() for thread in self._threads[1:])
+
+    @property
     def authority(self) -> str:
         """host:port, as in a URL."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests import certificates
-from tests.appliance import Running
+from tests.appliance import Running, wait_for
 from tests.conftest import Connect, StartAppliance
 from tests.origin import (
     Origin,
@@ -173,12 +173,14 @@ def test_idle_connections_are_bounded(
 
     origin.served.on(b"/together", together)
     with start_appliance("[pool]\nmax_idle_per_host = 2\n") as running:
-        for _ in range(2):
-            talks = [connect(running.proxy) for _ in range(6)]
-            for talk in talks:
-                talk.send(asking(origin, b"/together"))
-            assert [talk.response().body for talk in talks] == [b"done"] * 6
-    assert origin.connections == 6 + 4
+        talks = [connect(running.proxy) for _ in range(6)]
+        for talk in talks:
+            talk.send(asking(origin, b"/together"))
+        assert [talk.response().body for talk in talks] == [b"done"] * 6
+        wait_for(lambda: origin.open == 2, "time with two idle connections")
+        talks[0].send(asking(origin))
+        assert talks[0].response().body == b"hello"
+    assert origin.connections == 6
 
 
 def test_origin_that_closes(talk: Talk, origin: Origin[Routes]) -> None:
@@ -322,6 +324,22 @@ def test_refusal_during_an_upload(talk: Talk, origin: Origin[Routes]) -> None:
     answer = talk.response()
     assert (answer.status, answer.body) == (413, b"large")
     assert talk.rest() == b"", "the connection can't be used again"
+
+
+def test_answer_before_the_upload_has_ended(talk: Talk, origin: Origin[Routes]) -> None:
+    """An origin that answers early and reads on gets the whole body, and the client goes on."""
+
+    def eager(visit: Visit) -> None:
+        visit.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nearly")
+        visit.read_body()
+
+    origin.served.on(b"/eager", eager)
+    talk.send(asking(origin, b"/eager", b"Content-Length: 500000", method=b"POST"), b"x" * 1000)
+    assert talk.response().body == b"early"
+    talk.send(b"x" * 499_000, asking(origin))
+    assert talk.response().body == b"hello"
+    assert len(origin.served.visits[0].body) == 500_000
+    assert origin.connections == 1
 
 
 def test_half_closed_client_gets_its_answer(talk: Talk, origin: Origin[Routes]) -> None:

@@ -131,7 +131,7 @@ def test_broken_upload(talk: Talk, origin: Origin[Routes]) -> None:
     talk.send(b"5\r\nhello\r\nZZ\r\n", get(origin, "/smuggled"))
     assert talk.response().status == 400
     assert talk.rest() == b""
-    assert [visit.target for visit in origin.served.visits] == [b"/"]
+    assert b"/smuggled" not in [visit.target for visit in origin.served.visits]
 
 
 def test_chunks_beyond_the_limit(talk: Talk, origin: Origin[Routes]) -> None:

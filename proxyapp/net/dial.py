@@ -83,12 +83,7 @@ class Dialler:
         return Dialled(address, await _within(secured, self._connect_timeout, self._reactor))
 
     async def _addresses(self, origin: Origin) -> list[str]:
-        resolving = Deferred.fromCoroutine(self._resolver.resolve(origin.host))
-        resolving.addTimeout(self._connect_timeout, self._reactor)
-        try:
-            found = await resolving
-        except DeferredTimeout:
-            raise errors.NameTimeout("no name server answered in time") from None
+        found = self._resolver.known(origin.host) or await self._resolve(origin.host)
         allowed = []
         refusal: errors.Refused | None = None
         for address in interleaved(found)[:MAX_ADDRESSES]:
@@ -102,9 +97,19 @@ class Dialler:
             raise refusal
         return allowed
 
+    async def _resolve(self, host: str) -> tuple[str, ...]:
+        resolving = Deferred.fromCoroutine(self._resolver.resolve(host))
+        resolving.addTimeout(self._connect_timeout, self._reactor)
+        try:
+            return await resolving
+        except DeferredTimeout:
+            raise errors.NameTimeout("no name server answered in time") from None
+
 
 def interleaved(addresses: tuple[str, ...]) -> list[str]:
     """Alternate the address families, the first one's first (RFC 8305 section 4)."""
+    if len(addresses) == 1:
+        return [*addresses]
     first = [address for address in addresses if (":" in address) == (":" in addresses[0])]
     second = [address for address in addresses if address not in first]
     pairs = chain.from_iterable(zip_longest(first, second))

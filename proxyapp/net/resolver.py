@@ -65,14 +65,19 @@ class Resolver:
 
         Raises NameUnknown, NameTimeout or Overloaded.
         """
+        return self.known(host) or await self._ask(host)
+
+    def known(self, host: str) -> tuple[str, ...] | None:
+        """Return what `resolve` would, or raise as it would, if no look-up is needed; else None."""
         if _is_literal(host):
             return (host,)
         entry = self._cache.get(host)
-        if entry is not None:
-            if entry.expires > self._sweep.now:
-                return entry.answer()
-            del self._cache[host]
-        return await self._ask(host)
+        if entry is None:
+            return None
+        if entry.expires > self._sweep.now:
+            return entry.answer()
+        del self._cache[host]
+        return None
 
     def _ask(self, host: str) -> Deferred[tuple[str, ...]]:
         waiting = self._waiting.get(host)

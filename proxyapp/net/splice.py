@@ -101,16 +101,14 @@ class Splice:
 
     def _pass_on(self) -> None:
         target = self._target
-        if not target.unsent:
-            if not self._give():
-                target.abortConnection()
-                return
-            if not self._in_pipe:
-                self._finished()
-                return
+        if not target.unsent and self._give() and not self._in_pipe:
+            self._finished()
+            return
         self._source.stopReading()
-        target.job = self
-        target.startWriting()
+        if target.connected:
+            # Even if it is broken: what it sent before that is read first, then drain reports it.
+            target.job = self
+            target.startWriting()
 
     def _give(self) -> bool:
         """Empty the pipe into the target as far as it takes it; False if the target is broken."""
@@ -123,6 +121,7 @@ class Splice:
         except BlockingIOError:
             self._target.startWriting()
         except OSError:
+            self._target.is_broken = True
             return False
         return True
 

@@ -163,6 +163,8 @@ class ImmediateTransport(_Base):
 
     def doWrite(self) -> Exception | None:  # type: ignore[override]  # abortConnection's stand-in
         """Empty the buffers first, then let the job go on."""
+        if not self.connected:
+            return None  # what was read in this event ended it
         if self._held is not None:
             self.send_held()  # before anything that is done when the buffers are empty
         if self.job is None:
@@ -176,6 +178,17 @@ class ImmediateTransport(_Base):
     def _write_buffers(self) -> Exception | None:
         result: Exception | None = super().doWrite()
         return result
+
+    def loseWriteConnection(self) -> None:
+        """See ITCPTransport: at once where nothing is unsent, without a turn of the loop."""
+        self.send_held()
+        if not self.connected or self._aborting or self._writeDisconnected:
+            return
+        if self.unsent or self.job is not None or self.disconnecting:
+            super().loseWriteConnection()
+            return
+        self._writeDisconnecting = self._writeDisconnected = True
+        self._closeWriteConnection()
 
     def start_job(self, job: Job) -> None:
         """Let *job* feed the socket, now or when the buffers are empty."""

@@ -20,7 +20,9 @@ class Destinations:
 
     def __call__(self, host: str, address: str, port: int) -> None:
         """Raise LoopDetected or DestinationDenied where *address* may not be dialled for *host*."""
-        own = self._is_own(address)
+        # Asking the kernel takes four system calls: only where the answer matters.
+        matters = port in self._proxy_ports or self._access.treats_own_apart
+        own = matters and self._is_own(address)
         if own and port in self._proxy_ports:
             raise errors.LoopDetected("this address is the proxy itself")
         decision = self._access.destination(host, address, frozenset((address,) if own else ()))

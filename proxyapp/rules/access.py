@@ -112,6 +112,11 @@ class Access:
         listed = ", ".join(str(known) for known in sorted(self._tunnel_ports)) or "none"
         return Decision(False, rule, f"port {port} is not one that {rule} allows ({listed})")
 
+    @property
+    def treats_own_apart(self) -> bool:
+        """Does it matter to `destination` which addresses are this machine's own?"""
+        return self._section.destinations.public and not self._section.destinations.everything
+
     def destination(self, host: str, address: str, own: frozenset[str]) -> Decision:
         """May *host* be reached at *address*, the literal one that is about to be dialled?
 

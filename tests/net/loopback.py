@@ -105,6 +105,10 @@ class Peer:
         """Read *size* bytes, or as many as there are before the end of input."""
         return deferToThread(self._read, size)
 
+    def read_some(self, size: int) -> Deferred[bytes]:
+        """Read what is there, at most *size* bytes."""
+        return deferToThread(self.socket.recv, size)
+
     def _read(self, size: int) -> bytes:
         found = bytearray()
         while len(found) < size:

@@ -100,7 +100,7 @@ async def test_slow_reader(network: Network, opened: Opened, send: Send) -> None
     seen = [job.remaining]
     received = b""
     while len(received) < SIZE:
-        received += await peer.read(100_000)
+        received += await peer.read_some(100_000)
         seen.append(job.remaining)
     await job.done
     assert received == content

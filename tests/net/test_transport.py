@@ -159,6 +159,50 @@ async def test_half_close_after_unsent(network: Network) -> None:
 
 
 @flow
+async def test_half_close_twice(network: Network) -> None:
+    """A second half-close, or one of a connection that goes or has gone, does nothing."""
+    ours, peer = await network.connect()
+    for _ in range(2):
+        net_transport.half_close(ours.transport)
+    assert await peer.read_all() == b""
+    assert ours.ends == ["output"]
+    ours.transport.abortConnection()
+    net_transport.half_close(ours.transport)
+    await ours.lost
+    net_transport.half_close(ours.transport)
+    await turn()
+    assert ours.ends == ["output", "ConnectionAborted"]
+
+
+@pytest.mark.parametrize("unsent", [0, MIB])
+@flow
+async def test_both_halves_closed_in_a_callback(network: Network, unsent: int) -> None:
+    """A half-close and a close behind it, inside dataReceived, lose nothing and end it once."""
+    ours, peer = await network.connect(SMALL)
+
+    def end(data: bytes) -> None:
+        ours.transport.write(bytes(unsent))
+        net_transport.half_close(ours.transport)
+        ours.transport.loseConnection()
+
+    ours.on_data = end
+    await peer.send(b"x")
+    assert len(await peer.read_all()) == unsent
+    await ours.lost
+    assert ours.ends[-1] == "ConnectionDone"
+
+
+@flow
+async def test_write_event_after_the_end(network: Network) -> None:
+    """A write event that was due when reading ended the connection finds nobody, and says so."""
+    ours, _ = await network.connect()
+    transport = ours.transport
+    ours.transport.abortConnection()
+    await ours.lost
+    assert type(transport).doWrite(transport) is None
+
+
+@flow
 async def test_peer_half_closes(network: Network) -> None:
     """The end of the input is told once, and writing goes on."""
     ours, peer = await network.connect()

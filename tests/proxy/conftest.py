@@ -26,7 +26,7 @@ def _reserved_descriptor(twisted_greenlet: object) -> None:
     pytest_twisted.blockon(Deferred.fromCoroutine(visit()))
 
 
-@pytest_twisted.async_yield_fixture
+@pytest_twisted.async_yield_fixture  # type: ignore[untyped-decorator]
 async def network() -> AsyncIterator[Network]:
     """Return what makes connections; they are closed at the end of the test."""
     made = Network(cast(ApplianceReactor, reactor))

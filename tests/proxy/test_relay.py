@@ -261,13 +261,26 @@ def test_repr() -> None:
 # --- On sockets ---
 
 
+class Witnessed(ToReceiver):
+    """The same on a real connection, whose witness has to hear of its end."""
+
+    def __init__(self, receiver: Receiver, witness: Witness) -> None:
+        super().__init__(receiver)
+        self._witness = witness
+
+    def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
+        """See Protocol."""
+        super().connectionLost(reason)
+        self._witness.connectionLost(reason)
+
+
 async def joined_by_sockets(network: Network) -> tuple[Relay, Witness, Witness]:
     """Return a relay that joins the near ends of two real connections."""
     relay = Relay(Sweep(cast(ApplianceReactor, reactor)), IDLE, CLOSING)
     ends: list[Witness] = []
     for receiver in (relay.client, relay.origin):
         witness, _ = await network.connect()
-        witness.transport.protocol = cast(Witness, ToReceiver(receiver))
+        witness.transport.protocol = Witnessed(receiver, witness)
         ends.append(witness)
     client, origin = ends
     relay.join(
