@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from typing import NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
-from twisted.internet.error import TimeoutError as TwistedTimeout
+from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorThreads
 from twisted.internet.threads import deferToThreadPool
 from twisted.names import client as names_client
@@ -210,7 +210,7 @@ def _merge(results: list[tuple[bool, object]]) -> Addresses:
     raise errors.NameUnknown("the name has no address")
 
 
-_NO_ANSWER: tuple[type[Exception], ...] = (DNSQueryTimeoutError, TwistedTimeout, ResolverError)
+_NO_ANSWER: tuple[type[Exception], ...] = (DNSQueryTimeoutError, DeferredTimeout, ResolverError)
 
 
 def name_server(given: str) -> tuple[str, int]:

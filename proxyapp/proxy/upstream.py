@@ -223,10 +223,8 @@ class Upstream(protocol.Protocol):
             self.abort()  # it was closed, and TLS waits for the other end to agree
         elif self._answer is None:
             self.close()
-        elif self._answer.head is not None:
-            return  # its body has a time-out of its own
-        elif self._is_sending:
-            self.sweep.set(self, self._timeouts.response)  # so has the request's
+        elif self._answer.head is not None or self._is_sending:
+            return  # bodies have time-outs of their own, and `sent` sets this one anew
         else:
             self.fail(errors.ResponseTimeout("the origin did not answer in time"))
 

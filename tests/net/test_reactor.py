@@ -275,80 +275,6 @@ def close(reactor: ApplianceReactor) -> None:
     poller.close()
 
 
-# A relay and a file through a stock reactor: what the product does under `twistd -r`.
-STOCK = """
-import hashlib, json, os, sys, tempfile
-from {module} import install
-install()
-from twisted.internet import reactor
-from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
-from twisted.internet.protocol import Factory, Protocol
-from proxyapp.net import reactor as appliance, sendfile, splice, transport
-from proxyapp.net.timers import Sweep
-from proxyapp.proxy.relay import Relay
-from proxyapp.proxy.tunnel import ConnectTunnelProtocol
-
-appliance.install()
-CONTENT = os.urandom(3 << 20)
-file = tempfile.TemporaryFile()
-file.write(CONTENT)
-file.flush()
-result = {{"reactor": type(reactor).__name__}}
-sweep = Sweep(reactor)
-relay = Relay(sweep, 60.0, 5.0)
-
-class Origin(Protocol):
-    def connectionMade(self):
-        job = sendfile.send_file(self.transport, file.fileno(), 0, len(CONTENT))
-        result["job"] = type(job).__name__
-        job.done.addCallback(lambda _: transport.half_close(self.transport))
-
-class Client(Protocol):
-    received = b""
-    def dataReceived(self, data):
-        self.received += data
-    def connectionLost(self, reason):
-        result["is_whole"] = self.received == CONTENT
-
-class Inside(ConnectTunnelProtocol):
-    pass
-
-def origin_port(factory):
-    return reactor.listenTCP(0, Factory.forProtocol(factory), interface="127.0.0.1")
-
-async def run():
-    origin = origin_port(Origin)
-    accepted = Deferred()
-    class Door(Factory):
-        def buildProtocol(self, addr):
-            inside = Inside(relay.client)
-            reactor.callLater(0, accepted.callback, inside)
-            return inside
-    door = reactor.listenTCP(0, Door(), interface="127.0.0.1")
-    client = Client()
-    await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", door.getHost().port), client)
-    inside = await accepted
-    outside = Inside(relay.origin)
-    await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", origin.getHost().port), outside)
-    result["splice"] = splice.splice(inside.transport, outside.transport, None, print) is not None
-    result["unsent"] = transport.unsent(inside.transport)
-    relay.join(inside.transport, b"", outside.transport, b"")
-    await relay.done
-
-def end(failure=None):
-    if failure is not None and hasattr(failure, "getTraceback"):
-        result["failure"] = failure.getTraceback()
-    if reactor.running:
-        reactor.stop()
-
-reactor.callLater(30, end)
-reactor.callWhenRunning(lambda: Deferred.fromCoroutine(run()).addBoth(end))
-reactor.run()
-print(json.dumps(result))
-"""
-
-
 @pytest.mark.parametrize(
     ("module", "name"),
     [
@@ -360,7 +286,7 @@ print(json.dumps(result))
 def test_stock_reactor(module: str, name: str) -> None:
     """On Twisted's own reactors tunnels and files are copied, and arrive whole."""
     done = subprocess.run(
-        [sys.executable, "-c", STOCK.format(module=module)],
+        [sys.executable, "-m", "tests.net.stock", module],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -70,8 +70,12 @@ def test_plain_requests_need_no_permission() -> None:
 def test_clients_are_judged_by_address() -> None:
     """The judge is asked about the client's address."""
     asked: list[str] = []
-    upgrade = TlsUpgrade(HEADER, lambda client: bool(asked.append(client)) or True)
-    upgrade.origin_for(request_of(target=b"https://a/"))
+
+    def may_upgrade(client: str) -> bool:
+        asked.append(client)
+        return True
+
+    TlsUpgrade(HEADER, may_upgrade).origin_for(request_of(target=b"https://a/"))
     assert asked == ["192.0.2.1"]
 
 
