@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.appliance import Running, start
+from tests.appliance import Running, start, wait_for
 from tests.conftest import Connect, StartAppliance
 from tests.origin import Origin, Routes, exactly, silent, stalling
 from tests.talk import Response, Talk
@@ -154,8 +154,7 @@ def test_client_that_leaves(impatient: Running, connect: Connect, origin: Origin
     origin.served.on(b"/left", silent)
     talk = connect(impatient.proxy)
     talk.send(get(origin, "/left"))
-    while not origin.served.visits:
-        pass
+    wait_for(lambda: origin.served.visits, "visit")
     talk.reset()
     line = json.loads(impatient.line_with("/left"))
     assert line["status"] == 499

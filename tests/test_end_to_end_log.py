@@ -33,41 +33,38 @@ def port_of(talk: Talk) -> int:
 def test_one_line_for_each_exchange(
     start_appliance: StartAppliance, connect: Connect, origin: Origin[Routes]
 ) -> None:
-    """Answers, failures, refusals, what can't be parsed, tunnels, upgrades: a line each."""
+    """Answers, failures, the site's own: a line each."""
     origin.served.on(b"/none", exactly(b"", is_last=True))
+    with start_appliance() as running:
+        talk = connect(running.proxy)
+        talk.send(get(origin, "/ok"), get(origin, "/none"))
+        talk.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", b"GET /no HTTP/1.1\r\nHost: h\r\n\r\n")
+        talk.send(b"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert [talk.response().status for _ in range(5)] == [200, 502, 200, 404, 204]
+        lines = [json.loads(line) for line in running.lines(5)]
+    expected = [("proxy", 200), ("proxy", 502), ("site", 200), ("site", 404), ("proxy", 204)]
+    assert [(line["service"], line["status"]) for line in lines] == expected
+    assert all(line["client_host"] == "127.0.0.1" for line in lines)
+
+
+def test_one_line_for_each_end(
+    start_appliance: StartAppliance, connect: Connect, origin: Origin[Routes]
+) -> None:
+    """Tunnels, upgrades and what can't be parsed have a line each; an unused connection has none."""
     origin.served.on(b"/switch", switching)
     with Origin(shout) as far, start_appliance() as running:
-        answered = connect(running.proxy)
-        answered.send(get(origin, "/ok"), get(origin, "/none"))
-        answered.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", b"GET /no HTTP/1.1\r\nHost: h\r\n\r\n")
-        answered.send(b"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n")
-        assert [answered.response().status for _ in range(5)] == [200, 502, 200, 404, 204]
-        tunnel = connect(running.proxy)
-        tunnel.send(f"CONNECT {far.authority} HTTP/1.1\r\n\r\n".replace("1.1", "1.0").encode())
-        tunnel.response(b"CONNECT")
-        tunnel.close()
-        switched = connect(running.proxy)
-        switched.send(get(origin, "/switch", "Connection: upgrade", "Upgrade: loud"))
-        switched.response()
-        switched.close()
-        broken = connect(running.proxy)
-        broken.send(b"what?\r\n\r\n")
-        broken.response()
-        unused = connect(running.proxy)
-        unused.close()
-        lines = [json.loads(line) for line in running.lines(8)]
-    statuses = sorted((line["service"], line["status"]) for line in lines)
-    assert statuses == [
-        ("-", 400),
-        ("proxy", 101),
-        ("proxy", 200),
-        ("proxy", 204),
-        ("proxy", 502),
-        ("site", 200),
-        ("site", 404),
-        ("tunnel", 200),
-    ]
-    assert all(line["client_host"] == "127.0.0.1" for line in lines)
+        talks = {name: connect(running.proxy) for name in ("tunnel", "switch", "broken", "unused")}
+        talks["unused"].close()
+        talks["tunnel"].send(f"CONNECT {far.authority} HTTP/1.0\r\n\r\n".encode())
+        talks["switch"].send(get(origin, "/switch", "Connection: upgrade", "Upgrade: loud"))
+        talks["broken"].send(b"what?\r\n\r\n")
+        for number, name in enumerate(("tunnel", "switch", "broken"), 1):
+            talks[name].response(b"CONNECT")
+            talks[name].close()
+            running.lines(number)
+        lines = [json.loads(line) for line in running.lines(3)]
+    ends = sorted((line["service"], line["status"]) for line in lines)
+    assert ends == [("-", 400), ("proxy", 101), ("tunnel", 200)]
 
 
 def test_what_a_line_knows(running: Running, connect: Connect, origin: Origin[Routes]) -> None:

@@ -175,6 +175,30 @@ def test_origin_that_does_not_read(
     done.set()
 
 
+def test_connection_goes_on_behind_a_slow_upload(
+    running: Running, connect: Connect, origin: Origin[Routes]
+) -> None:
+    """An upload that was held up to its last byte leaves a connection on which more may be asked."""
+    size = 8 * MIB
+
+    def slowly(visit: Visit) -> None:
+        time.sleep(0.2)  # until every buffer on the way is full
+        drink(visit.talk, size, is_chunked=True)
+        visit.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\ngot")
+
+    origin.served.on(b"/slow", slowly)
+    talk = connect(running.proxy)
+    host = b"Host: " + origin.authority.encode() + b"\r\n"
+    for _ in range(3):
+        talk.send(b"PUT ", origin.url, b"/slow HTTP/1.1\r\n", host, framing(size, is_chunked=True))
+        talk.send(b"\r\n")
+        pour(talk, size, is_chunked=True)
+        talk.send(b"GET ", origin.url, b"/ HTTP/1.1\r\n", host, b"\r\n")
+        assert talk.response().body == b"got"
+        assert talk.response().body == b"hello"
+    assert origin.connections == 1
+
+
 def test_client_that_does_not_read_is_cut_off(
     start_appliance: StartAppliance, connect: Connect, origin: Origin[Routes]
 ) -> None:

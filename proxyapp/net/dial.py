@@ -75,7 +75,7 @@ class Dialler:
         addresses = await self._addresses(origin)
         race = _Race(self._reactor, addresses, origin.port)
         transport = await _within(race.run(), self._connect_timeout, self._reactor)
-        address = f"{race.winner}:{origin.port}"
+        address = _joined(race.winner, origin.port)
         if origin.scheme != "https":
             adopt(transport, protocol)
             return Dialled(address, "")
@@ -210,7 +210,7 @@ class _Race:
 
 
 def _fault(address: str, port: int, reason: Failure) -> errors.ExchangeError:
-    where = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    where = _joined(address, port)
     if reason.check(net_error.ConnectionRefusedError):
         return errors.ConnectRefused(f"{where} refused the connection")
     if reason.check(net_error.TimeoutError, net_error.TCPTimedOutError):
@@ -218,3 +218,7 @@ def _fault(address: str, port: int, reason: Failure) -> errors.ExchangeError:
     if reason.check(net_error.ConnectBindError):
         return errors.Overloaded("no socket is free for another connection")
     return errors.OriginUnreachable(f"there is no way to {where}")
+
+
+def _joined(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

@@ -1,8 +1,9 @@
-"""TCP transports that send at once, and let the kernel move what this process need not see.
+"""TCP transports that send in the same turn of the loop, and make room for sendfile and splice.
 
-`ImmediateTransport` differs from Twisted's own in that `write` tries send(2) at once where Twisted
-would wait for the next turn of the loop, and in its two places for somebody else: a *job* that
-feeds the socket (`net.sendfile`, `net.splice`), and a splice that takes its input.
+`ImmediateTransport` differs from Twisted's own in that what is written during a turn is gathered
+and sent at its end, where Twisted would register for writability and wait for the next turn; and
+in its two places for somebody else: a *job* that feeds the socket (`net.sendfile`, `net.splice`),
+and a splice that takes its input.
 """
 
 from __future__ import annotations

@@ -178,7 +178,7 @@ class ClientConnection(protocol.Protocol):
             return
         is_read = ended.request.body.is_complete
         if not ended.reply.persists or not is_read or self._has_read_all:
-            self._close(is_read)
+            self._close(is_read and self._arrivals.reader.is_empty)
             return
         self.sweep.set(self, self._around.limits.idle_timeout)
         if not self._arrivals.reader.is_empty or self._is_held:
@@ -213,6 +213,10 @@ class ClientConnection(protocol.Protocol):
             return False
         body = self._arrivals.body
         if body is not None and not body.is_taken:
+            return False
+        if request.head.method == b"CONNECT" and not self._arrivals.reader.is_empty:
+            # What was meant for a tunnel that didn't come about is no request, although it may
+            # look like one.
             return False
         return framing.persists(request.head.minor, request.head.fields)
 

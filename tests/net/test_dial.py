@@ -427,7 +427,8 @@ async def test_connect(dialler: MakeDialler, listening: Listening, address: str)
     opened = listening.at(address)
     protocol = Witness()
     dialled = await dialler(names()).dial(Origin("http", address, listening.port), protocol)
-    assert dialled == Dialled(f"{address}:{listening.port}", "")
+    host = f"[{address}]" if ":" in address else address
+    assert dialled == Dialled(f"{host}:{listening.port}", "")
     peer, _ = opened.accept()
     with peer:
         peer.sendall(b"hello")

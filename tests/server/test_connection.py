@@ -226,6 +226,20 @@ class _Nowhere:
         return errors.ReadTimeout("never")
 
 
+@pytest.mark.parametrize(("early", "persists"), [(get(1), False), (b"", True)])
+def test_bytes_for_a_tunnel_that_is_refused(scene: Scene, early: bytes, persists: bool) -> None:
+    """What came along with a CONNECT that failed is never read as a request."""
+    scene.script.acts.append(unread(502))
+    connection, wire = scene.connect()
+    connection.dataReceived(b"CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n" + early)
+    assert (b"Connection: close" in wire.sent) != persists
+    assert wire.ending == ("" if persists else "closed")
+    assert len(scene.script.requests) == 1
+    if persists:
+        connection.dataReceived(get(2))
+        assert bodies(wire.sent) == [b"/2"]
+
+
 # --- Ends ---
 
 
