@@ -90,7 +90,11 @@ class Origin(Generic[_Served]):
         self._talks.append(talk)
         try:
             if self._tls is not None:
-                talk.socket = self._tls.wrap_socket(connection, server_side=True)
+                secured = self._tls.wrap_socket(
+                    connection, server_side=True, do_handshake_on_connect=False
+                )
+                talk.socket = secured
+                secured.do_handshake()
             self.served(talk)
         except (OSError, EOFError):
             pass  # the other end is gone, and what that means is the test's to say

@@ -50,7 +50,7 @@ def test_one_line_for_each_exchange(
 def test_one_line_for_each_end(
     start_appliance: StartAppliance, connect: Connect, origin: Origin[Routes]
 ) -> None:
-    """Tunnels, upgrades and what can't be parsed have a line each; an unused connection has none."""
+    """Tunnels, upgrades, what can't be parsed: a line each; an unused connection has none."""
     origin.served.on(b"/switch", switching)
     with Origin(shout) as far, start_appliance() as running:
         talks = {name: connect(running.proxy) for name in ("tunnel", "switch", "broken", "unused")}

@@ -178,7 +178,7 @@ def test_origin_that_does_not_read(
 def test_connection_goes_on_behind_a_slow_upload(
     running: Running, connect: Connect, origin: Origin[Routes]
 ) -> None:
-    """An upload that was held up to its last byte leaves a connection on which more may be asked."""
+    """Behind an upload that was held up to its last byte more may be asked."""
     size = 8 * MIB
 
     def slowly(visit: Visit) -> None:

@@ -39,7 +39,7 @@ request_head = 4KiB
 [tunnel]
 idle_timeout = 500ms
 """
-_BOUND = settings(max_examples=200, deadline=None)
+_BOUND = settings(max_examples=150, deadline=None)
 # Tunnels end elsewhere, so that what reaches the origin went through the parser, and is HTTP.
 _ORIGIN, _FAR = b"127.0.0.1:@@@@@", b"127.0.0.1:#####"
 

@@ -219,7 +219,7 @@ class _Handshake(Protocol):
 
     def _fault(self) -> errors.ExchangeError:
         code = self._connection.get_app_data()
-        if code is None:
+        if not isinstance(code, int):  # Twisted keeps the protocol there
             return errors.TlsFailed("the origin does not speak a TLS that we accept")
         why = _WHY.get(code, "a check of it failed")
         return errors.CertificateRejected(f"the origin's certificate was not accepted: {why}")

@@ -95,6 +95,15 @@ class Arrivals:
             self.body = None
         return rest
 
+    def leads_on(self, request: Request) -> bool:
+        """Will what comes behind *request* be another one, because its body is or will be read?
+
+        What came along with a CONNECT was meant for the tunnel: it may look like a request.
+        """
+        if self.body is not None and not self.body.is_taken:
+            return False
+        return request.head.method != b"CONNECT" or self.reader.is_empty
+
     # Source.
 
     def silent(self) -> errors.ExchangeError:

@@ -211,12 +211,7 @@ class ClientConnection(protocol.Protocol):
         """See reply.Connection: the client wants it, and the request's body is or will be read."""
         if request is None or self._has_read_all or self._closing is not None:
             return False
-        body = self._arrivals.body
-        if body is not None and not body.is_taken:
-            return False
-        if request.head.method == b"CONNECT" and not self._arrivals.reader.is_empty:
-            # What was meant for a tunnel that didn't come about is no request, although it may
-            # look like one.
+        if not self._arrivals.leads_on(request):
             return False
         return framing.persists(request.head.minor, request.head.fields)
 

@@ -8,7 +8,7 @@ import pytest
 import pytest_twisted  # type: ignore[import-untyped]  # it has no types
 from twisted.internet import reactor
 from twisted.internet.defer import maybeDeferred
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import ServerFactory
 
 from proxyapp.net.reactor import ApplianceReactor
 from tests.net.loopback import Network
@@ -32,5 +32,5 @@ async def network(appliance: ApplianceReactor) -> AsyncIterator[Network]:
 @pytest.fixture(scope="session", autouse=True)
 def _reserved_descriptor(twisted_greenlet: object) -> None:
     """Let Twisted open, before anybody counts, what its first port keeps for a shortage."""
-    port = reactor.listenTCP(0, Factory(), interface="127.0.0.1")  # type: ignore[attr-defined]
+    port = reactor.listenTCP(0, ServerFactory(), interface="127.0.0.1")
     pytest_twisted.blockon(maybeDeferred(port.stopListening))

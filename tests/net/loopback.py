@@ -34,7 +34,7 @@ PATIENCE = 20.0
 class Witness(Protocol):
     """Remembers what its transport delivers; *on_data* may do more with it."""
 
-    transport: ImmediateTransport  # type: ignore[assignment]  # ITransport lacks what ours has
+    transport: ImmediateTransport
 
     def __init__(self) -> None:
         self.received = b""
@@ -87,7 +87,7 @@ class Witnesses(Factory):
     def buildProtocol(self, addr: object) -> Witness:
         witness = Witness()
         self.made.append(witness)
-        running.callLater(0, self._tell, witness)  # type: ignore[attr-defined]
+        running.callLater(0, self._tell, witness)
         return witness
 
     def _tell(self, witness: Witness) -> None:
@@ -190,7 +190,7 @@ def flow(test: Callable[_P, Coroutine[Deferred[object], object, None]]) -> Calla
     @wraps(test)
     def run(*arguments: _P.args, **named: _P.kwargs) -> Deferred[None]:
         done: Deferred[None] = Deferred.fromCoroutine(test(*arguments, **named))
-        return done.addTimeout(PATIENCE + 5, running)  # type: ignore[arg-type]  # a module
+        return done.addTimeout(PATIENCE + 5, running)
 
     return run
 
@@ -198,12 +198,12 @@ def flow(test: Callable[_P, Coroutine[Deferred[object], object, None]]) -> Calla
 def turn() -> Deferred[None]:
     """Return what fires after one whole turn of the loop, with its events."""
     passed: Deferred[None] = Deferred()
-    running.callLater(  # type: ignore[attr-defined]
+    running.callLater(
         0,
         running.callLater,
         0,
         passed.callback,
-        None,  # type: ignore[attr-defined]
+        None,
     )
     return passed
 

@@ -28,6 +28,7 @@ from proxyapp.exchange import TakenOver  # noqa: E402
 from proxyapp.net import reactor as appliance  # noqa: E402
 from proxyapp.net import sendfile, splice, transport  # noqa: E402
 from proxyapp.net.timers import Sweep  # noqa: E402
+from proxyapp.net.transport import Transport  # noqa: E402
 from proxyapp.proxy.relay import Relay  # noqa: E402
 from proxyapp.proxy.tunnel import ConnectTunnelProtocol  # noqa: E402
 
@@ -37,6 +38,8 @@ found: dict[str, object] = {"reactor": type(running).__name__}
 
 class Origin(Protocol):
     """Sends a file, then ends its output."""
+
+    transport: Transport  # type: ignore[assignment]  # ITransport lacks what TCP's has
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import cast
 
 import pytest
 import pytest_twisted  # type: ignore[import-untyped]  # it has no types
@@ -17,7 +18,7 @@ from twisted.python.failure import Failure
 
 from proxyapp import errors
 from proxyapp.net.dial import ATTEMPT_DELAY, MAX_ADDRESSES, Dialled, Dialler, Judge, interleaved
-from proxyapp.net.reactor import ApplianceReactor
+from proxyapp.net.reactor import ApplianceReactor, IApplianceReactor
 from proxyapp.net.resolver import Addresses, Lookup, Resolver
 from proxyapp.net.timers import Sweep
 from proxyapp.net.tls import TlsClient
@@ -47,7 +48,7 @@ class Attempt:
         self._factory = factory
 
     def connect(self) -> None:
-        protocol = self._factory.buildProtocol(None)  # type: ignore[arg-type]  # nobody looks
+        protocol = self._factory.buildProtocol(None)
         assert self.transport is not None
         if protocol is None:
             self.transport.loseConnection()
@@ -409,7 +410,13 @@ async def dialler(appliance: ApplianceReactor) -> AsyncIterator[MakeDialler]:
 
     def make(lookup: Lookup, judge: Judge = allow_all, timeout: float = 5.0) -> Dialler:
         resolver = Resolver(lookup, sweep, 60.0, 5.0)
-        return Dialler(appliance, resolver, judge, TlsClient(appliance, True, None), timeout)
+        return Dialler(
+            cast(IApplianceReactor, appliance),
+            resolver,
+            judge,
+            TlsClient(appliance, True, None),
+            timeout,
+        )
 
     yield make
 

@@ -331,7 +331,7 @@ class Zone:
     """Answers the server's queries out of a table; what isn't in it doesn't exist."""
 
     def __init__(self) -> None:
-        self.records: dict[tuple[str, int], list[dns.IRecord]] = {
+        self.records: dict[tuple[str, int], list[dns.Record_A | dns.Record_AAAA]] = {
             ("both.example", dns.A): [dns.Record_A("192.0.2.1", ttl=300)],
             ("both.example", dns.AAAA): [dns.Record_AAAA("2001:db8::1", ttl=20)],
             ("four.example", dns.A): [

@@ -245,7 +245,7 @@ def on_string_transport(file: int, size: int) -> tuple[StringTransport, SendFile
     """Start on a transport that isn't a socket."""
     transport = StringTransport()
     transport.protocol = Protocol()  # type: ignore[attr-defined]  # what a real one has
-    job = send_file(transport, file, 0, size)  # type: ignore[arg-type]  # a foreign one
+    job = send_file(transport, file, 0, size)
     return transport, job
 
 

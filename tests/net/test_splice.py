@@ -425,6 +425,6 @@ async def test_not_between_these(network: Network) -> None:
         (foreign, way.target.transport, None),
         (way.source.transport, way.target.transport, 0),
     ):
-        assert splice(one, other, count, way._drained) is None  # type: ignore[arg-type]
+        assert splice(one, other, count, way._drained) is None
     assert open_descriptors() == before
     assert way.times == 0

@@ -6,25 +6,28 @@ import ipaddress
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
+import pytest_twisted  # type: ignore[import-untyped]  # it has no types
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
 from twisted.internet.defer import CancelledError, Deferred, gatherResults, succeed
+from twisted.internet.threads import deferToThread
 
 from proxyapp import errors
 from proxyapp.net import sendfile, tls
 from proxyapp.net import transport as net_transport
 from proxyapp.net.dial import Dialled, Dialler
-from proxyapp.net.reactor import ApplianceReactor
+from proxyapp.net.reactor import ApplianceReactor, IApplianceReactor
 from proxyapp.net.resolver import Addresses, Resolver
 from proxyapp.net.splice import splice
 from proxyapp.net.timers import Sweep
@@ -164,8 +167,8 @@ def authority(tmp_path: Path) -> Authority:
 StartServer = Callable[..., Server]
 
 
-@pytest.fixture
-def start() -> Iterator[StartServer]:
+@pytest_twisted.async_yield_fixture
+async def start() -> AsyncIterator[StartServer]:
     """Return what starts a server; it ends with the test."""
     started: list[Server] = []
 
@@ -175,7 +178,7 @@ def start() -> Iterator[StartServer]:
 
     yield start_one
     for server in started:
-        server.close()
+        await deferToThread(server.close)
 
 
 def make_dialler(
@@ -184,7 +187,9 @@ def make_dialler(
     """Return a dialler for which every name stands for *host*."""
     found = Addresses((host,), 60.0)
     resolver = Resolver(lambda name: succeed(found), Sweep(appliance), 60.0, 5.0)
-    return Dialler(appliance, resolver, lambda *asked: None, client, timeout)
+    return Dialler(
+        cast(IApplianceReactor, appliance), resolver, lambda *asked: None, client, timeout
+    )
 
 
 async def close(protocol: Witness) -> None:
@@ -211,7 +216,8 @@ async def dial_once(dialler: Dialler, origin: Origin) -> Dialled:
         (Wanted(begins=DAY / 2), NAME, "not valid yet"),
         (Wanted(is_self_signed=True), NAME, "self-signed"),
         (Wanted(names=("other.example",)), NAME, "another name"),
-        (Wanted(names=("*.example",)), "a.b.example", "another name"),
+        (Wanted(names=("*.site.example",)), "a.b.site.example", "another name"),
+        (Wanted(names=("*.example",)), NAME, "another name"),
         (Wanted(names=("127.0.0.1",)), NAME, "another name"),
         (Wanted(names=("127.0.0.2",)), "127.0.0.1", "another name"),
         (Wanted(names=(NAME,)), "127.0.0.1", "another name"),
@@ -255,7 +261,7 @@ async def test_unknown_authority(
     [
         ((NAME,), NAME),
         (("other.example", NAME), NAME),
-        (("*.example",), NAME),
+        (("*.site.example",), "www.site.example"),
         (("127.0.0.1",), "127.0.0.1"),
         ((NAME, "127.0.0.1"), "127.0.0.1"),
     ],

@@ -491,9 +491,9 @@ def test_foreign_transport() -> None:
     """A transport that isn't ours has no count, no options and no half-close, and no complaint."""
     foreign = StringTransport()
     foreign.protocol = Protocol()  # type: ignore[attr-defined]  # what a real one has
-    assert net_transport.unsent(foreign) == 0  # type: ignore[arg-type]  # on purpose
-    net_transport.set_options(foreign)  # type: ignore[arg-type]  # on purpose
-    assert not net_transport.half_close(foreign)  # type: ignore[arg-type]  # on purpose
+    assert net_transport.unsent(foreign) == 0
+    net_transport.set_options(foreign)
+    assert not net_transport.half_close(foreign)
     assert foreign.disconnecting
 
 
