@@ -72,8 +72,10 @@ class Reply(Protocol):
         the connection.
         """
 
-    def begin(self, head: OutgoingResponse, body: Framing) -> stream.Sink:
+    def begin(self, head: OutgoingResponse, body: Framing, is_last: bool = False) -> stream.Sink:
         """Begin a streamed response; return where its body goes.
+
+        *is_last* tells the client that its connection closes after this one.
 
         *body* says what is known: LENGTH (and *head* has Content-Length), NONE (there is none at
         all, as for 304), or CHUNKED and CLOSE, which both mean that the length is unknown.

@@ -122,6 +122,10 @@ class Appliance(Service):
         self.sweep.start()
         self._reactor.callWhenRunning(self._reopen_log_on_signal)
         self._reactor.addSystemEventTrigger("after", "shutdown", self._log.close)
+        # Said once signals are heeded: whoever reads it may stop us at once.
+        self._reactor.callWhenRunning(self._introduce)
+
+    def _introduce(self) -> None:
         for line in _introduction(self._config, self.ports):
             _log.info("{line}", line=line)
 

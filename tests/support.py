@@ -325,7 +325,7 @@ class RecordedReply:
         """See Reply; no part of the proxy sends files."""
         raise AssertionError("a file")
 
-    def begin(self, head: OutgoingResponse, body: Framing) -> stream.Sink:
+    def begin(self, head: OutgoingResponse, body: Framing, is_last: bool = False) -> stream.Sink:
         """See Reply."""
         assert self.head is None
         self.head, self.framing = head, body

@@ -83,7 +83,9 @@ class ForwardProxyResource:
             if body.error is not None:
                 raise body.error
             reply.record.content_type = response.fields.combined.get(b"content-type", b"")
-            sink = reply.begin(self._outgoing(response), answer.framing)
+            # An early answer of an origin that then closes: the rest of the upload goes nowhere.
+            is_last = upload is not None and not upload.called and not upstream.persists
+            sink = reply.begin(self._outgoing(response), answer.framing, is_last)
             if not body.hand_over(sink):
                 await body.deliver(sink)
             if upload is not None and upstream.persists:

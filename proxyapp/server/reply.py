@@ -120,12 +120,12 @@ class ClientReply:
             job.stop()
             self.record.sent += size - job.remaining
 
-    def begin(self, head: OutgoingResponse, body: Framing) -> stream.Sink:
+    def begin(self, head: OutgoingResponse, body: Framing, is_last: bool = False) -> stream.Sink:
         """See Reply."""
         request = self.request
         self.has_begun = True
         self.record.status = head.status
-        self.persists = self._connection.may_persist(request)
+        self.persists = not is_last and self._connection.may_persist(request)
         if body.kind is not _LENGTH:
             head = self._begin_without_length(head, body)
         elif head.status == 304 or (request is not None and request.head.method == b"HEAD"):

@@ -415,7 +415,9 @@ def early_answer(stage: Stage, *lines: bytes) -> MemoryTransport:
     client.says(request(b"POST", b"/", b"Content-Length: 9", body=b"abc"))
     stage.origin.hears(passed_on(b"/", b"Content-Length: 9", method=b"POST", body=b"abc"))
     stage.origin.says(response(b"403 No", b"Content-Length: 2", *lines, body=b"hi"))
-    client.hears(response(b"403 No", b"Content-Length: 2", body=b"hi", via=True))
+    # What closes at the origin closes here as well, and is announced behind the Via.
+    lengths, via = b"Content-Length: 2", b"Via: 1.1 px"
+    client.hears(response(b"403 No", lengths, via, *lines, body=b"hi"))
     return client
 
 

@@ -46,7 +46,7 @@ class RememberedReply:
         self.head, self.body = head, os.pread(file, size, offset)
         assert len(self.body) == size
 
-    def begin(self, head: OutgoingResponse, body: Framing) -> stream.Sink:
+    def begin(self, head: OutgoingResponse, body: Framing, is_last: bool = False) -> stream.Sink:
         raise AssertionError("the length of a file is known")
 
     def take_over(self, head: OutgoingResponse | None, receiver: stream.Receiver) -> TakenOver:
