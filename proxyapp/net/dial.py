@@ -6,6 +6,7 @@ differently a second later (DNS rebinding) changes nothing.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from itertools import chain, zip_longest
 from typing import NamedTuple, TypeVar
@@ -217,6 +218,8 @@ def _fault(address: str, port: int, reason: Failure) -> errors.ExchangeError:
         return errors.ConnectTimeout(f"{where} did not answer")
     if reason.check(net_error.ConnectBindError):
         return errors.Overloaded("no socket is free for another connection")
+    if getattr(reason.value, "osError", None) == errno.ECONNRESET:
+        return errors.ConnectionEnded(f"{where} closed the connection at once")
     return errors.OriginUnreachable(f"there is no way to {where}")
 
 

@@ -445,6 +445,7 @@ def hang_up(accepted: socket.socket) -> None:
 
 def reset(accepted: socket.socket) -> None:
     """Reset the connection."""
+    accepted.recv(10_000)  # a reset before that may be told as a failed connect
     accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 
 
