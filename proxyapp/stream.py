@@ -21,7 +21,7 @@ from proxyapp.net.transport import Transport
 from proxyapp.wire.bodies import Decoder, LengthDecoder
 from proxyapp.wire.headers import Fields
 
-# A body shorter than this is copied: below it the pipe costs more than the copy
+# A body shorter than this is copied: below it the pipe costs more than the copy.
 SPLICE_FROM = 64 * 1024
 # What may arrive of a body before anybody takes it; the next read may double it.
 HOLD = 64 * 1024
