@@ -66,10 +66,19 @@ def missing_tools() -> list[str]:
 
 
 def forward(name: str, route: Route, size: Size) -> Load:
-    """Ask for the file *name* over keep-alive connections, with wrk."""
+    """Ask the origin for the file *name* over keep-alive connections, with wrk."""
+    return _wrk(route, size, route.url(name), route.authority)
+
+
+def static(name: str, route: Route, size: Size) -> Load:
+    """Ask the subject itself for the file *name*, with wrk."""
+    return _wrk(route, size, f"/{name}", f"{servers.LOOPBACK}:{route.proxy_port}")
+
+
+def _wrk(route: Route, size: Size, target: str, host: str) -> Load:
     argv = ["wrk", "-t1", f"-c{size.connections}", f"-d{size.seconds}s", "--timeout", "10s"]
     argv += ["-s", str(LUA), f"http://{servers.LOOPBACK}:{route.proxy_port}/"]
-    argv += ["--", route.url(name), route.authority]
+    argv += ["--", target, host]
     finished = subprocess.run(
         argv, capture_output=True, text=True, timeout=size.seconds + 60, check=False
     )

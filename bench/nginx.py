@@ -45,6 +45,17 @@ def origin(port: int, files: Path) -> str:
     }}"""
 
 
+def files(port: int, folder: Path) -> str:
+    """Return a server of the files in *folder*, as distributions set nginx up for that."""
+    return f"""\
+    server {{
+        listen 127.0.0.1:{port} backlog=1024;
+        root {folder};
+        sendfile on;
+        tcp_nopush on;
+    }}"""
+
+
 def reverse_proxy(port: int, origin_port: int, idle: int, log: Path) -> str:
     """Return the http block of the reference row, with *idle* kept upstream connections.
 

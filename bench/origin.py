@@ -10,6 +10,8 @@ from bench import client, nginx, servers
 
 KIB = 1024
 MIB = 1024 * KIB
+# The folder of the files, beside those of the servers.
+FILES = "files"
 SIZES = {"1k.bin": KIB, "64k.bin": 64 * KIB, "1m.bin": MIB, "256m.bin": 256 * MIB}
 
 
@@ -20,7 +22,7 @@ class Origin:
         program = shutil.which("nginx")
         if program is None:
             raise servers.StartFailed("nginx is not installed, and it is the origin of every load")
-        folder, files = base / "origin", base / "files"
+        folder, files = base / "origin", base / FILES
         folder.mkdir()
         files.mkdir()
         for name, size in SIZES.items():

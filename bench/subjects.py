@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import nginx, options, servers
+from bench import nginx, options, origin, servers
 
 ROOT = Path(__file__).resolve().parent.parent
 PLUGIN = ROOT / "twisted" / "plugins" / "proxyapp_plugin.py"
@@ -23,13 +23,17 @@ MIN_IDLE = 64
 
 @dataclass(frozen=True)
 class Ground:
-    """What one subject is given to stand on: a writable folder, ports, and the load's size."""
+    """What one subject is given to stand on: a writable folder, ports, and the load's size.
+
+    *files* is the folder that the subject's site serves on *site_port*, if it has one.
+    """
 
     program: str
     folder: Path
     port: int
-    spare_port: int
+    site_port: int
     origin_port: int
+    files: Path
     connections: int
     settings: tuple[str, ...]
 
@@ -43,6 +47,7 @@ class Kind:
     argv: Callable[[Ground], list[str]]
     tunnels: bool = True
     keeps_clients: bool = True
+    serves_files: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ class Subject:
     name: str
     port: int
     server: servers.Server
+    site_port: int = 0
 
 
 def start(key: str, base: Path, cpu: int, origin_port: int, chosen: options.Options) -> Subject:
@@ -63,15 +69,24 @@ def start(key: str, base: Path, cpu: int, origin_port: int, chosen: options.Opti
         raise servers.StartFailed(f"{kind.name} is not installed")
     folder = Path(tempfile.mkdtemp(prefix=key + "-", dir=base))
     folder.chmod(0o777)  # Squid gives up root for a user of its own before it opens its log
-    port, spare = servers.free_ports(2)
-    ground = Ground(program, folder, port, spare, origin_port, chosen.connections, chosen.settings)
+    port, site_port = servers.free_ports(2)
+    ground = Ground(
+        program,
+        folder,
+        port,
+        site_port,
+        origin_port,
+        base / origin.FILES,
+        chosen.connections,
+        chosen.settings,
+    )
     server = servers.Server(kind.name, kind.argv(ground), folder, cpu, _environment(folder))
     try:
         server.await_port(port)
     except BaseException:
         server.stop()
         raise
-    return Subject(key, kind.name, port, server)
+    return Subject(key, kind.name, port, server, site_port)
 
 
 def proxyapp(ground: Ground) -> list[str]:
@@ -81,7 +96,8 @@ def proxyapp(ground: Ground) -> list[str]:
 [proxy]
 listen = tcp:{ground.port}:interface=127.0.0.1
 [site]
-listen = tcp:{ground.spare_port}:interface=127.0.0.1
+listen = tcp:{ground.site_port}:interface=127.0.0.1
+root = {ground.files}
 [tunnel]
 ports = *
 [access]
@@ -141,11 +157,12 @@ PidFile "{ground.folder}/tinyproxy.pid"
 
 
 def reverse_proxy(ground: Ground) -> list[str]:
-    """Write the configuration of the reference row; return the command."""
+    """Write the configuration of the reference row, with a site; return the command."""
     log = ground.folder / "access.log"
     idle = max(MIN_IDLE, ground.connections)
     http = nginx.reverse_proxy(ground.port, ground.origin_port, idle, log)
-    return nginx.argv(ground.program, ground.folder, http)
+    site = nginx.files(ground.site_port, ground.files)
+    return nginx.argv(ground.program, ground.folder, f"{http}\n{site}")
 
 
 def _python() -> str | None:
@@ -162,11 +179,15 @@ def _environment(folder: Path) -> Mapping[str, str]:
 
 
 KINDS: dict[str, Kind] = {
-    "proxyapp": Kind("proxyapp", _python, proxyapp),
+    "proxyapp": Kind("proxyapp", _python, proxyapp, serves_files=True),
     "squid": Kind("Squid", lambda: _installed("squid"), squid),
     "tinyproxy": Kind("tinyproxy", lambda: _installed("tinyproxy"), tinyproxy, keeps_clients=False),
     "nginx": Kind(
-        "nginx (reverse proxy)", lambda: _installed("nginx"), reverse_proxy, tunnels=False
+        "nginx",
+        lambda: _installed("nginx"),
+        reverse_proxy,
+        tunnels=False,
+        serves_files=True,
     ),
 }
 

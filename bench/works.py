@@ -18,7 +18,8 @@ WARM_UP_SECONDS = 1
 class Work:
     """One load and how it is judged: *bars* holds, for a rival, the most of its cost we may have.
 
-    *cost* is the figure the ratios are made of. A *pooled* work must reuse upstream connections.
+    *cost* is the figure the ratios are made of. A *pooled* work must reuse upstream connections. A
+    work *on_site* asks the subjects for files of their own.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Work:
     pooled: bool = False
     tunnels: bool = False
     beside_origin: bool = False
+    on_site: bool = False
 
 
 _RATE = Measure("requests/s", figures.requests_per_second)
@@ -76,6 +78,31 @@ TUNNEL = (
         tunnels=True,
     ),
 )
+STATIC = (
+    Work(
+        "static 1 KiB",
+        partial(loads.static, "1k.bin"),
+        (_RATE, _CPU_REQUEST),
+        _CPU_REQUEST,
+        {"nginx": 2.0},
+        on_site=True,
+    ),
+    Work(
+        "static 64 KiB",
+        partial(loads.static, "64k.bin"),
+        (_RATE, _CPU_REQUEST),
+        _CPU_REQUEST,
+        on_site=True,
+    ),
+    Work(
+        "static 1 MiB",
+        partial(loads.static, "1m.bin"),
+        (_RATE, _CPU_REQUEST),
+        _CPU_REQUEST,
+        {"nginx": 1.3},
+        on_site=True,
+    ),
+)
 LATENCY = (
     Work(
         "one at a time",
@@ -90,9 +117,10 @@ LATENCY = (
 COMMANDS: dict[str, tuple[Work, ...]] = {
     "forward": FORWARD,
     "tunnel": TUNNEL,
+    "static": STATIC,
     "latency": LATENCY,
     "idle": (),
-    "all": FORWARD + TUNNEL + LATENCY,
+    "all": FORWARD + TUNNEL + STATIC + LATENCY,
 }
 
 
@@ -100,16 +128,21 @@ def entrants(
     work: Work, running: Sequence[subjects.Subject], source: origin.Origin
 ) -> list[subjects.Subject]:
     """Return who takes part in *work*; the origin itself where it is the yardstick."""
-    able = [each for each in running if subjects.KINDS[each.key].tunnels or not work.tunnels]
+    able = [each for each in running if _is_able(subjects.KINDS[each.key], work)]
     if work.beside_origin:
         able.append(subjects.Subject(DIRECT, "(no proxy)", source.port, source.server))
     return able
 
 
-def route(subject: subjects.Subject, source: origin.Origin) -> loads.Route:
+def _is_able(kind: subjects.Kind, work: Work) -> bool:
+    return (kind.tunnels or not work.tunnels) and (kind.serves_files or not work.on_site)
+
+
+def route(work: Work, subject: subjects.Subject, source: origin.Origin) -> loads.Route:
     """Return the way a load takes through *subject*."""
     keeps = subject.key == DIRECT or subjects.KINDS[subject.key].keeps_clients
-    return loads.Route(subject.port, source.port, keeps)
+    port = subject.site_port if work.on_site else subject.port
+    return loads.Route(port, source.port, keeps)
 
 
 def play(
@@ -121,7 +154,7 @@ def play(
 ) -> Iterator[Round]:
     """Put the subjects to *work* in turn, *rounds* times, and yield each round as it is played."""
     for subject in entered:
-        work.load(route(subject, source), size._replace(seconds=WARM_UP_SECONDS))
+        work.load(route(work, subject, source), size._replace(seconds=WARM_UP_SECONDS))
     for turn in range(rounds):
         first = turn % len(entered)  # nobody always comes after the same neighbour
         for subject in (*entered[first:], *entered[:first]):
@@ -133,7 +166,7 @@ def measure(
 ) -> Round:
     """Put one subject to *work* once."""
     dialled, cpu_seconds = source.accepted(), subject.server.cpu_seconds()
-    load = work.load(route(subject, source), size)
+    load = work.load(route(work, subject, source), size)
     cpu_seconds = subject.server.cpu_seconds() - cpu_seconds
     dialled = source.accepted() - dialled - 1  # less the one that asked
     return Round(

@@ -9,18 +9,25 @@ Proxy-Status error type::
     |   +-- NotFound                404
     |   +-- MethodNotAllowed        405
     |   +-- RequestTimeout          408
+    |   +-- Conflict                409
+    |   +-- PreconditionFailed      412
     |   +-- BodyTooLarge            413
     |   +-- TargetTooLong           414
+    |   +-- UnsupportedCoding       415
     |   +-- RangeNotSatisfiable     416
     |   +-- Misdirected             421
     |   +-- HeadTooLarge            431
     |   +-- UnknownTransferCoding   501
     |   +-- UnknownVersion          505
     +-- Refused                     understood, and not allowed
+    |   +-- Unauthorized            401  http_request_denied
     |   +-- AccessDenied            403  http_request_denied
     |   +-- DestinationDenied       403  destination_ip_prohibited
+    |   +-- ProxyAuthenticationRequired  407  http_request_denied
+    |   +-- TooManyRequests         429  http_request_denied
     |   +-- LoopDetected            508  proxy_loop_detected
     +-- Overloaded                  503  connection_limit_reached
+    +-- InsufficientStorage         507  no room on our disk for what was sent
     +-- OriginFault                 the origin, or the way to it, failed
     |   +-- NameUnknown             502  dns_error
     |   +-- NameTimeout             504  dns_timeout
@@ -92,6 +99,18 @@ class RequestTimeout(ClientFault):
     status = 408
 
 
+class Conflict(ClientFault):
+    """What the site holds now doesn't allow it (RFC 9110 section 15.5.10)."""
+
+    status = 409
+
+
+class PreconditionFailed(ClientFault):
+    """The file isn't the one that the request is about (RFC 9110 section 15.5.13)."""
+
+    status = 412
+
+
 class BodyTooLarge(ClientFault):
     """The request body is longer than [limits] body."""
 
@@ -102,6 +121,12 @@ class TargetTooLong(ClientFault):
     """The request line alone is past the limit of the head."""
 
     status = 414
+
+
+class UnsupportedCoding(ClientFault):
+    """The body has a content coding that can't be taken off (RFC 9110 section 15.5.16)."""
+
+    status = 415
 
 
 class RangeNotSatisfiable(ClientFault):
@@ -141,6 +166,12 @@ class Refused(ExchangeError):
     token = "http_request_denied"
 
 
+class Unauthorized(Refused):
+    """The site wants to know who asks; *fields* hold the challenge (RFC 9110 section 15.5.2)."""
+
+    status = 401
+
+
 class AccessDenied(Refused):
     """This client may not use this service, or not for this."""
 
@@ -149,6 +180,18 @@ class DestinationDenied(Refused):
     """The address that would be dialled is not one that may be reached."""
 
     token = "destination_ip_prohibited"
+
+
+class ProxyAuthenticationRequired(Refused):
+    """The proxy wants to know who asks; *fields* hold the challenge (RFC 9110 section 15.5.8)."""
+
+    status = 407
+
+
+class TooManyRequests(Refused):
+    """Too much was asked for too fast; *fields* hold Retry-After (RFC 6585 section 4)."""
+
+    status = 429
 
 
 class LoopDetected(Refused):
@@ -163,6 +206,12 @@ class Overloaded(ExchangeError):
 
     status = 503
     token = "connection_limit_reached"
+
+
+class InsufficientStorage(ExchangeError):
+    """The disk has no room for what was sent (RFC 4918 section 11.5)."""
+
+    status = 507
 
 
 class OriginFault(ExchangeError):

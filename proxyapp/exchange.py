@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from proxyapp import stream
+from proxyapp.net.sendfile import File
 from proxyapp.net.transport import Transport
 from proxyapp.rules.logformat import Record
+from proxyapp.rules.ranges import ByteRange
 from proxyapp.wire.framing import Framing
 from proxyapp.wire.headers import NO_FIELDS, Fields
 from proxyapp.wire.messages import OutgoingResponse, RequestHead
 from proxyapp.wire.target import Target
 
 
-class Client(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Client:
     """Who asks: the address of the connection's other end, and its port."""
 
     host: str
     port: int
 
 
-class Request(NamedTuple):
+@dataclass(slots=True, unsafe_hash=True)
+class Request:
     """A request whose head has arrived; its *body* may still be on its way."""
 
     head: RequestHead
@@ -30,7 +36,8 @@ class Request(NamedTuple):
     body: stream.Body
 
 
-class TakenOver(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class TakenOver:
     """A connection that no longer speaks HTTP, and the bytes that were already read from it.
 
     *has_ended* says that the other end's input ended behind them (half-close).
@@ -52,6 +59,10 @@ class Reply(Protocol):
     record: Record
 
     @property
+    def local_host(self) -> str:
+        """Return the address of ours that the client is connected to; empty for a Unix socket."""
+
+    @property
     def local_port(self) -> int:
         """Return the port of ours that the client is connected to; 0 for a Unix socket."""
 
@@ -63,13 +74,18 @@ class Reply(Protocol):
         """Send a 1xx response at once, where the client can read one (RFC 9110 section 15.2)."""
 
     def answer(self, head: OutgoingResponse, body: bytes) -> None:
-        """Send a whole response in one go."""
+        """Send a whole response of our own in one go."""
 
-    async def answer_file(self, head: OutgoingResponse, file: int, offset: int, size: int) -> None:
-        """Send *size* bytes of the descriptor *file* from *offset* as the body.
+    def pass_on(self, head: OutgoingResponse, body: bytes) -> None:
+        """Send a whole response that came from elsewhere, with its Content-Length, in one go."""
 
-        The caller closes *file* afterwards. Raises ClientGone; a file that turns out shorter ends
-        the connection.
+    async def answer_pieces(
+        self, head: OutgoingResponse, file: File, pieces: Sequence[bytes | ByteRange]
+    ) -> None:
+        """Send *pieces* as the body: bytes as they are, ranges out of *file*.
+
+        The caller closes *file* afterwards. Raises ClientGone, and InternalError where the file
+        isn't any more what its status says; then the connection is cut before its last byte.
         """
 
     def begin(self, head: OutgoingResponse, body: Framing, is_last: bool = False) -> stream.Sink:

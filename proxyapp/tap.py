@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
 import sys
 from pathlib import Path
 from typing import cast
@@ -11,6 +13,10 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from proxyapp.config import Config, ConfigError, Override, load
+from proxyapp.rules import autoconfighelp
+
+# A plain TCP endpoint, the port first or by its name; a backslash hides the character behind it.
+_TCP = re.compile(r"tcp6?:(?:(?:[^:\\]|\\.)*:)*?(?:port=)?0*([1-9][0-9]*)(?::.*|\Z)")
 
 
 class Options(usage.Options):
@@ -24,7 +30,10 @@ class Options(usage.Options):
         "Runs the forward proxy, its CONNECT tunnels and the static site. Without --config the"
         " defaults apply: proxy on tcp:3128, site on tcp:8080."
     )
-    optFlags = [("check", None, "Say whether the configuration is right, and exit.")]
+    optFlags = [
+        ("check", None, "Say whether the configuration is right, and exit."),
+        ("autoconfig-help", None, "Print text to paste into DHCP and DNS servers, and exit."),
+    ]
 
     config: Config
 
@@ -71,6 +80,9 @@ class Options(usage.Options):
         if self["check"]:
             print(_summary(self.config))
             sys.exit(0)
+        if self["autoconfig-help"]:
+            print(_autoconfig_help(self.config), end="")
+            sys.exit(0)
 
 
 def _summary(config: Config) -> str:
@@ -79,6 +91,27 @@ def _summary(config: Config) -> str:
     lines = [f"proxyapp: the configuration is right ({source})"]
     lines += [f"  {name}: {' '.join(given) or 'off'}" for name, given in listeners.items()]
     return "\n".join(lines)
+
+
+def _autoconfig_help(config: Config) -> str:
+    """Return the text for this machine; net is imported here as below, for this alone."""
+    from proxyapp.net import interfaces
+
+    served = autoconfighelp.Served(
+        name=socket.gethostname(),
+        addresses=interfaces.lan_addresses(),
+        proxy_ports=_ports(config.proxy.listen),
+        site_ports=_ports(config.site.listen),
+        is_enabled=config.autoconfig.enabled,
+        listed=config.autoconfig.proxy,
+    )
+    return autoconfighelp.help_text(served)
+
+
+def _ports(listeners: tuple[str, ...]) -> tuple[int, ...]:
+    """Return the ports that *listeners* name; the kernel's choice and sockets have none yet."""
+    found = map(_TCP.fullmatch, listeners)
+    return tuple(dict.fromkeys(int(match[1]) for match in found if match is not None))
 
 
 def makeService(options: Options) -> IService:

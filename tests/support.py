@@ -7,7 +7,7 @@ sets the whole stage, and fails if at its end anybody said something that nobody
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol, cast
@@ -26,6 +26,7 @@ from proxyapp import errors, stream
 from proxyapp.exchange import Client, Request, TakenOver
 from proxyapp.net import pipes
 from proxyapp.net.dial import Dialled, Dialler
+from proxyapp.net.sendfile import File
 from proxyapp.net.timers import Sweep
 from proxyapp.net.transport import ImmediateTransport, Transport
 from proxyapp.proxy.forward import ForwardProxyResource
@@ -38,6 +39,7 @@ from proxyapp.rules.access import Access, Decision
 from proxyapp.rules.addresses import Network
 from proxyapp.rules.hops import Forwarding
 from proxyapp.rules.logformat import Record
+from proxyapp.rules.ranges import ByteRange
 from proxyapp.server.connection import Listener
 from proxyapp.server.doors import Clients, Door, ServerLimits, Surroundings
 from proxyapp.wire import bodies
@@ -303,6 +305,11 @@ class RecordedReply:
         self.transport = self.far
 
     @property
+    def local_host(self) -> str:
+        """See Reply."""
+        return "192.0.2.254"
+
+    @property
     def local_port(self) -> int:
         """See Reply."""
         return 3128
@@ -321,7 +328,9 @@ class RecordedReply:
         assert self.head is None
         self.head, self.body = head, body
 
-    async def answer_file(self, head: OutgoingResponse, file: int, offset: int, size: int) -> None:
+    async def answer_pieces(
+        self, head: OutgoingResponse, file: File, pieces: Sequence[bytes | ByteRange]
+    ) -> None:
         """See Reply; no part of the proxy sends files."""
         raise AssertionError("a file")
 

@@ -6,7 +6,10 @@ import dataclasses
 import importlib.machinery
 import importlib.util
 import socket
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -295,7 +298,9 @@ def test_answers_are_read_whole(response: bytes, expected: tuple[int, bytes, boo
 
 def ground(folder: Path, connections: int = 32) -> subjects.Ground:
     """Return ground for a subject that is configured and never started."""
-    return subjects.Ground("PROGRAM", folder, 1001, 1002, 1003, connections, ("log.format=pool",))
+    return subjects.Ground(
+        "PROGRAM", folder, 1001, 1002, 1003, folder / "files", connections, ("log.format=pool",)
+    )
 
 
 @pytest.mark.parametrize("key", list(subjects.KINDS))
@@ -323,6 +328,64 @@ def test_pools_keep_as_many_as_the_load_has(
     assert f"keepalive {idle_kept};" in (tmp_path / "nginx.conf").read_text()
 
 
+@pytest.mark.parametrize(
+    ("work", "keys"),
+    [
+        (works.STATIC[0], ["proxyapp", "nginx"]),
+        (works.FORWARD[0], ["proxyapp", "squid", "tinyproxy", "nginx"]),
+        (works.TUNNEL[0], ["proxyapp", "squid", "tinyproxy"]),
+    ],
+)
+def test_who_takes_part(work: works.Work, keys: list[str]) -> None:
+    """Only those who can do a work are put to it; proxies have no files of their own."""
+    server, source = cast(servers.Server, None), cast(origin.Origin, None)
+    running = [subjects.Subject(key, key, 1001, server, 1002) for key in subjects.KINDS]
+    assert [each.key for each in works.entrants(work, running, source)] == keys
+
+
+@pytest.mark.parametrize(("work", "port"), [(works.STATIC[0], 1002), (works.FORWARD[0], 1001)])
+def test_a_work_goes_to_its_port(work: works.Work, port: int) -> None:
+    """Files are asked of the site, everything else of the proxy."""
+    subject = subjects.Subject("proxyapp", "", 1001, cast(servers.Server, None), 1002)
+    source = cast(origin.Origin, SimpleNamespace(port=1003))
+    assert works.route(work, subject, source) == loads.Route(port, 1003, keeps=True)
+
+
+@pytest.mark.parametrize(
+    ("load", "target", "host"),
+    [
+        (loads.static, "/1k.bin", "127.0.0.1:1002"),
+        (loads.forward, "http://127.0.0.1:1003/1k.bin", "127.0.0.1:1003"),
+    ],
+)
+def test_wrk_is_told_what_to_ask(
+    monkeypatch: pytest.MonkeyPatch, load: Callable[..., loads.Load], target: str, host: str
+) -> None:
+    """A site is asked for a path, and a proxy for a whole URL."""
+    asked: list[list[str]] = []
+
+    def run(argv: list[str], **_: object) -> SimpleNamespace:
+        asked.append(argv)
+        return SimpleNamespace(returncode=0, stderr="5 5120 2000000 0 0 10 20\n")
+
+    monkeypatch.setattr("subprocess.run", run)
+    found = load("1k.bin", loads.Route(1002, 1003), loads.Size(2, 32))
+    assert (found.requests, found.octets) == (5, 5120)
+    assert asked[0][-4:] == ["http://127.0.0.1:1002/", "--", target, host]
+
+
+@pytest.mark.parametrize("make", [subjects.proxyapp, subjects.reverse_proxy])
+def test_sites_serve_the_files_of_the_origin(
+    tmp_path: Path, make: Callable[[subjects.Ground], list[str]]
+) -> None:
+    """Whoever is put to `static` serves the same folder, on the port that the load asks."""
+    make(ground(tmp_path))
+    (config,) = (path for path in tmp_path.iterdir() if path.suffix in (".ini", ".conf"))
+    text = config.read_text()
+    assert "1002" in text
+    assert str(tmp_path / "files") in text
+
+
 def test_settings_are_handed_to_proxyapp(tmp_path: Path) -> None:
     """What --set says comes after the ini, and so overrides it."""
     assert subjects.proxyapp(ground(tmp_path))[-2:] == ["--set", "log.format=pool"]
@@ -337,8 +400,9 @@ def test_an_absent_rival_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_nginx_configuration_balances_its_braces(tmp_path: Path) -> None:
-    """Both nginx configurations close every block they open."""
-    for http in (nginx.origin(1, tmp_path), nginx.reverse_proxy(1, 2, 64, tmp_path / "log")):
+    """The nginx configurations close every block they open."""
+    site = nginx.reverse_proxy(1, 2, 64, tmp_path / "log") + nginx.files(3, tmp_path)
+    for http in (nginx.origin(1, tmp_path), site):
         nginx.argv("nginx", tmp_path, http)
         text = (tmp_path / "nginx.conf").read_text()
         assert text.count("{") == text.count("}") > 2

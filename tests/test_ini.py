@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 import subprocess
 import tomllib
+from collections.abc import Mapping
 from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
 
 from proxyapp import config
-from proxyapp.config import OPTIONS
+from proxyapp.config import FAMILIES, OPTIONS
 from proxyapp.config.ini import Ini
 from proxyapp.config.option import Option
 
@@ -30,13 +32,18 @@ def uncommented(text: str) -> str:
     return "\n".join(line if PROSE.match(line) else line.removeprefix("#") for line in lines)
 
 
+def word_of(section: str) -> str:
+    """Return the first word of *section*, which its family is called by."""
+    return section.partition(" ")[0]
+
+
 def sentences() -> dict[tuple[str, str], str]:
-    """Return the comment right above each option."""
+    """Return the comment right above each option; named sections go by their first word."""
     found: dict[tuple[str, str], str] = {}
     section, prose = "", []
     for line in SHIPPED.split("\n"):
-        if line.startswith("["):
-            section = line.strip("[]")
+        if line.removeprefix("#").startswith("["):
+            section = word_of(line.strip("#[]"))
         elif PROSE.match(line):
             prose.append(line.removeprefix("# "))
         elif line.startswith("#"):
@@ -47,36 +54,49 @@ def sentences() -> dict[tuple[str, str], str]:
 
 
 def documented() -> dict[tuple[str, str], Option]:
-    """Return the options that have a line of their own."""
+    """Return the options that have a line of their own, those of named sections after [site]."""
+    tables: dict[str, Mapping[str, Option]] = {}
+    for section, options in OPTIONS.items():
+        tables[section] = options
+        if section == "site":
+            tables |= {word: family.options for word, family in FAMILIES.items()}
     return {
         (section, option.name): option
-        for section, options in OPTIONS.items()
+        for section, options in tables.items()
         for option in options.values()
         if option.sentence
     }
+
+
+def entries() -> list[tuple[tuple[str, str], str]]:
+    """Return the options that the shipped ini shows, and their texts, in its order."""
+    shown = Ini("proxyapp.ini", uncommented(SHIPPED))
+    assert not shown.mistakes
+    return [((word_of(entry.section), entry.option), entry.text) for entry in shown.entries]
 
 
 def test_shipped_ini_is_the_embedded_default() -> None:
     """As it is shipped, the ini changes nothing."""
     shipped = config.load(ETC / "proxyapp.ini", (), {})
     embedded = config.load(None, (), {})
-    for section in OPTIONS:
-        assert getattr(shipped, section) == getattr(embedded, section)
+    for field in dataclasses.fields(config.Config):
+        if field.name != "path":
+            assert getattr(shipped, field.name) == getattr(embedded, field.name)
 
 
 def test_shipped_ini_shows_the_defaults() -> None:
     """Each shown value is the one in the table, and the table's are the embedded default's."""
-    shown = Ini("proxyapp.ini", uncommented(SHIPPED))
-    assert not shown.mistakes
-    values = {(entry.section, entry.option): entry.text for entry in shown.entries}
-    assert values == {key: option.default for key, option in documented().items()}
+    expected = {key: option.example or option.default for key, option in documented().items()}
+    assert dict(entries()) == expected
+    examples = {key for key, option in documented().items() if option.example}
+    assert examples == {key for key in expected if key[0] in FAMILIES}
 
 
 def test_shown_defaults_load(tmp_path: Path) -> None:
     """An admin who removes every # gets what the product did before."""
     (tmp_path / "htdocs").mkdir()
     file = tmp_path / "proxyapp.ini"
-    file.write_text(uncommented(SHIPPED))
+    file.write_text(uncommented(SHIPPED.partition("#[site-rule")[0] + after_named_sections()))
     given = config.load(file, (), {})
     embedded = config.load(None, (), {})
     for section, options in OPTIONS.items():
@@ -87,11 +107,35 @@ def test_shown_defaults_load(tmp_path: Path) -> None:
                 )
 
 
+def after_named_sections() -> str:
+    """Return what stands behind the examples of named sections."""
+    behind = SHIPPED.partition("#[site-rule")[2]
+    return behind[behind.index("\n[") :]
+
+
+def test_named_sections_are_examples_that_load(tmp_path: Path) -> None:
+    """An admin who removes every # there gets one working section of each kind."""
+    file = tmp_path / "proxyapp.ini"
+    text = uncommented(SHIPPED.replace("/srv/files", str(tmp_path)))
+    (tmp_path / "htdocs").mkdir()
+    file.write_text(text.replace("requests = -", "requests = access.log"))
+    given = config.load(file, (), {})
+    fields = ((b"X-Robots-Tag", b"noindex"),)
+    assert given.site_rules == (
+        config.SiteRuleSection("/downloads/**", fields, b"public, max-age=86400"),
+    )
+    assert given.mounts == (
+        config.Mount("/files", tmp_path, "", False),
+        config.Mount("/demo", None, "twisted.web.demo:Test", False),
+        config.Mount("/log", None, "", True),
+    )
+
+
 def test_order_is_the_table_s() -> None:
     """Sections and options stand in the order of the table, so that both are easy to compare."""
+    assert [key for key, _ in entries()] == list(documented())
     shown = Ini("proxyapp.ini", uncommented(SHIPPED))
-    assert [(entry.section, entry.option) for entry in shown.entries] == list(documented())
-    assert list(shown.headings) == list(OPTIONS)
+    assert [heading for heading in shown.headings if " " not in heading] == list(OPTIONS)
 
 
 def test_one_sentence_each() -> None:

@@ -15,6 +15,8 @@ from proxyapp import config, errors, tap
 from proxyapp.config import OPTIONS
 from proxyapp.config.ini import Ini
 from proxyapp.rules.logformat import NAMED_FORMATS, PLACEHOLDERS, Record, compile_format
+from proxyapp.wire.headers import Fields
+from proxyapp.wire.messages import RequestHead
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -152,12 +154,12 @@ EXAMPLE = Record(
     client_host="192.168.7.20",
     client_port=51234,
     service="proxy",
-    method=b"GET",
-    target=b"http://example.com/reading?n=1",
+    asked=RequestHead(
+        b"GET", b"http://example.com/reading?n=1", 1, Fields([(b"User-Agent", b"curl/8.5.0")])
+    ),
     url=b"https://example.com/reading?n=1",
     status=200,
     sent=5120,
-    user_agent=b"curl/8.5.0",
     content_type=b"text/plain; charset=utf-8",
     upstream="198.51.100.7:443",
     reuse="reused",

@@ -78,6 +78,40 @@ def test_all_mistakes_of_file_and_command(tmp_path: Path) -> None:
     ]
 
 
+def test_autoconfig_help(tmp_path: Path) -> None:
+    """--autoconfig-help prints text for DHCP and DNS with the ports of this configuration."""
+    done = twistd("--autoconfig-help", "--set=site.listen=tcp:8085", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    for text in ("dhcp-option=252,", "option-data", "8085/wpad.dat", "proxy ports: 3128\n"):
+        assert text in done.stdout
+    assert "WARNING: port 80 is not served" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("listeners", "ports"),
+    [
+        ("", ()),
+        ("unix:/run/80.sock", ()),
+        ("systemd:domain=INET:index=80", ()),
+        ("tls:/etc/cert.pem:443", ()),
+        ("haproxy:tcp:80", ()),
+        ("tcp:0", ()),
+        ("tcp:80", (80,)),
+        ("tcp6:80", (80,)),
+        ("tcp:port=80", (80,)),
+        ("tcp:080:interface=127.0.0.1", (80,)),
+        ("tcp:80:192.168.7.1:50", (80,)),
+        ("tcp:interface=10.0.0.1:port=80", (80,)),
+        (r"tcp:interface=\:\:1:backlog=5:port=80", (80,)),
+        (r"tcp:interface=fd00\:\:80:port=81", (81,)),
+        ("tcp:80 tcp:8080 tcp:80:interface=10.0.0.1", (80, 8080)),
+    ],
+)
+def test_ports_of_listeners(listeners: str, ports: tuple[int, ...]) -> None:
+    """Only where a client without TLS can connect is there a port to tell of."""
+    assert tap._ports(tuple(listeners.split())) == ports
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -107,7 +141,9 @@ def test_help_names_every_option(tmp_path: Path) -> None:
     """--help shows the options that mirror the ini."""
     done = twistd("--help", folder=tmp_path)
     assert done.returncode == 0
-    for option in "config listen max-idle-per-host tls-upgrade-header set check".split():
+    for (
+        option
+    ) in "config listen max-idle-per-host tls-upgrade-header set check autoconfig-help".split():
         assert f"--{option}" in done.stdout
 
 

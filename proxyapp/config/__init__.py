@@ -7,6 +7,7 @@ nothing else.
 from proxyapp.config.lists import Destinations, Network, Networks
 from proxyapp.config.loading import ConfigError, Override, load
 from proxyapp.config.sections import (
+    FAMILIES,
     OPTIONS,
     Access,
     Config,
@@ -16,19 +17,23 @@ from proxyapp.config.sections import (
     Pool,
     Proxy,
     Proxyapp,
-    Site,
     Tunnel,
 )
+from proxyapp.config.sitesections import Auth, Autoconfig, Mount, Site, SiteRuleSection
 
 __all__ = [
+    "FAMILIES",
     "OPTIONS",
     "Access",
+    "Auth",
+    "Autoconfig",
     "Config",
     "ConfigError",
     "Destinations",
     "Dns",
     "Limits",
     "Log",
+    "Mount",
     "Network",
     "Networks",
     "Override",
@@ -36,6 +41,7 @@ __all__ = [
     "Proxy",
     "Proxyapp",
     "Site",
+    "SiteRuleSection",
     "Tunnel",
     "load",
 ]

@@ -84,7 +84,8 @@ class Ini:
             # Nobody can tell where the options below belong: the heading is the mistake.
             self._section = ""
             return
-        self._section = match[1].strip()
+        # `[mount  /files]` is `[mount /files]`.
+        self._section = " ".join(match[1].strip().split(maxsplit=1))
         first = self.headings.setdefault(self._section, place)
         if first is not place:
             reason = f"is there twice; put its options under the one in line {first.line}"

@@ -1,4 +1,4 @@
-"""A list in the ini file: networks, destinations, ports, name servers, file names."""
+"""A list in the ini file: networks, destinations, ports, servers, file names."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST = re.compile(rf"\.?{_LABEL}(?:\.{_LABEL})*")
 _LOOKS_NUMERIC = re.compile(r".*[/:].*|[0-9.]+", re.DOTALL)
 _PORT = re.compile(r"[0-9]{1,5}")
+_CODINGS = ("br", "zst", "gzip")
+_CODING_NAMES = {"brotli": "br", "zstd": "zst", "gz": "gzip", "x-gzip": "gzip"}
 _BRACKETED = re.compile(r"\[([^\]]*)\](?::(.*))?")
 
 
@@ -94,6 +96,24 @@ def file_names(text: str, _: Surroundings) -> tuple[str, ...]:
     return tuple(_read_each([_Word(word, "") for word in words(text)], _file_name))
 
 
+def direct_hosts(text: str, surroundings: Surroundings) -> tuple[str, ...]:
+    """Read names, also with `*` in them, domains (`.lab.example`) and networks, as text."""
+    found = _read_each(_expand(text, surroundings), _direct_host)
+    return tuple(dict.fromkeys(found))
+
+
+def gateways(text: str, _: Surroundings) -> tuple[str, ...]:
+    """Read host:port of proxies, in the order in which they are to be tried."""
+    found = _read_each([_Word(word, "") for word in words(text)], _gateway)
+    return tuple(dict.fromkeys(found))
+
+
+def content_codings(text: str, _: Surroundings) -> tuple[str, ...]:
+    """Read names of content codings, in the order of preference."""
+    found = _read_each([_Word(word, "") for word in words(text)], _content_coding)
+    return tuple(dict.fromkeys(found))
+
+
 def _read_each(found: list[_Word], parse: Callable[[str], T]) -> list[T]:
     """Parse every word, and complain about all the wrong ones at once."""
     values: list[T] = []
@@ -160,7 +180,22 @@ def _destination(word: str) -> str | Network:
         return word
     if _LOOKS_NUMERIC.fullmatch(word):
         return _network(word)
-    return _host(word)
+    name = _host(word)
+    if difflib.SequenceMatcher(None, name, "public").ratio() > 0.8 and "." not in name:
+        raise WrongValue(f"{shown(word)} is not known; public would be right")
+    return name
+
+
+def _direct_host(word: str) -> str:
+    if _LOOKS_NUMERIC.fullmatch(word):
+        return str(_network(word))
+    name = word.lower()
+    if "*" not in name:
+        return _host(word)
+    if not name.strip("*."):
+        raise WrongValue(f"{shown(word)} is every host; names, .domains or networks would be right")
+    _host(name.replace("*", "x"))
+    return name
 
 
 def _host(word: str) -> str:
@@ -171,8 +206,6 @@ def _host(word: str) -> str:
         raise WrongValue(f"{shown(word)} is not a domain; {name[1:]} would be right")
     if not _HOST.fullmatch(name) or len(name) > 254:
         raise WrongValue(f"{shown(word)} is not a host; a name or .domain would be right")
-    if difflib.SequenceMatcher(None, name, "public").ratio() > 0.8 and "." not in name:
-        raise WrongValue(f"{shown(word)} is not known; public would be right")
     return name
 
 
@@ -210,6 +243,32 @@ def _split_server(word: str) -> tuple[str, str | None]:
         address, _, port = word.partition(":")
         return address, port
     return word, None
+
+
+def _gateway(word: str) -> str:
+    host, port = _split_server(word.lower())
+    if port is None:
+        raise WrongValue(f"{shown(word)} has no port; gateway.lan:3128 or [fd00::1]:3128 is right")
+    _port(port)
+    is_name = not host.startswith(".") and _HOST.fullmatch(host)
+    if not (_is_ipv6(host) if word[0] == "[" else is_name):
+        raise WrongValue(f"{shown(word)} names no host; gateway.lan:3128 would be right")
+    return word.lower()
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).version == 6 and "%" not in host
+    except ValueError:
+        return False
+
+
+def _content_coding(word: str) -> str:
+    name = word.lower()
+    if name not in _CODINGS:
+        right = _CODING_NAMES.get(name.removeprefix("."), ", ".join(_CODINGS))
+        raise WrongValue(f"{shown(word)} is no content coding here; {right} would be right")
+    return name
 
 
 def _file_name(word: str) -> str:

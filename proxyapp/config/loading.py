@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from proxyapp.config.contradictions import contradictions
 from proxyapp.config.ini import Entry, Ini, Mistake, Place
-from proxyapp.config.listeners import is_shareable
-from proxyapp.config.sections import OPTIONS, SECTIONS, Config, Section
+from proxyapp.config.option import Option
+from proxyapp.config.sections import FAMILIES, OPTIONS, SECTIONS, Config
 from proxyapp.config.values import Surroundings, WrongValue
 
 # What looks like a comment behind a value.
@@ -38,41 +39,70 @@ class _Draft:
 
     def __init__(self, surroundings: Surroundings) -> None:
         self.mistakes: list[Mistake] = []
+        # Section -> field -> option; named sections join as they are opened.
+        self.options: dict[str, Mapping[str, Option]] = dict(OPTIONS)
         self._surroundings = surroundings
         self._read: dict[str, dict[str, object]] = {section: {} for section in SECTIONS}
         self._places: dict[tuple[str, str], Place] = {}
+
+    def open(self, section: str, place: Place) -> None:
+        """Begin *section*, as its heading spells it; what there is none of is a mistake."""
+        self._places[section, ""] = place
+        word, _, name = section.partition(" ")
+        family = FAMILIES.get(word)
+        if family is None or not name:
+            if section not in SECTIONS:
+                self.mistakes.append(_unknown_section(section, place))
+            return
+        self.options[section] = family.options
+        self._read[section] = {}
+        try:
+            named = family.heading.parse(name, self._surroundings)
+            self._read[section][family.heading.field] = named
+        except WrongValue as wrong:
+            for reason in wrong.reasons:
+                self.mistakes.append(Mistake(place, f"[{section}]", reason))
 
     def take(self, entry: Entry) -> None:
         """Read *entry* into every field that comes from it; what was there before gives way."""
         self._places[entry.section, entry.option] = entry.place
         try:
-            for field, option in OPTIONS[entry.section].items():
+            for field, option in self.options[entry.section].items():
                 if option.name == entry.option:
                     value = option.parse(entry.text, self._surroundings)
                     self._read[entry.section][field] = value
         except WrongValue as wrong:
-            for reason in _with_hint(wrong, entry.text):
+            hint = None if option.is_secret else _INLINE_COMMENT.search(entry.text)
+            reasons = wrong.reasons
+            if hint is not None:
+                reasons = (f"{hint[1]!r} is no comment here; a comment needs a line of its own",)
+            for reason in reasons:
                 self.mistakes.append(Mistake(entry.place, entry.about, reason))
 
     def take_defaults(self, place: Place) -> None:
         """Read the default of every option that wasn't given; *place* answers for them."""
-        for section, options in OPTIONS.items():
+        for section, options in self.options.items():
             for option in options.values():
                 if (section, option.name) not in self._places:
                     text = option.default_text(self._surroundings)
                     self.take(Entry(section, option.name, text, place))
 
     def place(self, section: str, option: str) -> Place:
-        """Say where *option* was written."""
+        """Say where *option* was written, or where *section* begins if *option* is empty."""
         return self._places[section, option]
 
     def build(self, path: Path | None) -> Config:
         """Build the Config; only where there are no mistakes."""
         make: Callable[..., Config] = Config
-        return make(path=path, **{name: self._section(name) for name in SECTIONS})
+        sections = {name: self._section(name, section) for name, section in SECTIONS.items()}
+        named: dict[str, list[object]] = {each.collection: [] for each in FAMILIES.values()}
+        for heading in list(self._read)[len(SECTIONS) :]:
+            family = FAMILIES[heading.partition(" ")[0]]
+            named[family.collection].append(self._section(heading, family.section))
+        collected = {name: tuple(each) for name, each in named.items()}
+        return make(path=path, **sections, **collected)
 
-    def _section(self, name: str) -> Section:
-        make: Callable[..., Section] = SECTIONS[name]
+    def _section(self, name: str, make: Callable[..., object]) -> object:
         return make(**self._read[name])
 
 
@@ -91,7 +121,7 @@ def load(
     draft.take_defaults(Place("default" if path is None else str(path)))
     _raise_if_any(draft.mistakes)
     config = draft.build(None if path is None else path.absolute())
-    _raise_if_any(list(_contradictions(config, draft)))
+    _raise_if_any(list(contradictions(config, draft.place)))
     return config
 
 
@@ -119,9 +149,8 @@ def _read_file(path: Path, draft: _Draft) -> None:
     ini = Ini(name, text)
     draft.mistakes += ini.mistakes
     for heading, place in ini.headings.items():
-        if heading not in SECTIONS:
-            draft.mistakes.append(_unknown_section(heading, place))
-    _take_all([entry for entry in ini.entries if entry.section in SECTIONS], draft)
+        draft.open(heading, place)
+    _take_all([entry for entry in ini.entries if entry.section in draft.options], draft)
 
 
 def _read_overrides(overrides: Iterable[str | Override], draft: _Draft) -> None:
@@ -134,6 +163,9 @@ def _read_overrides(overrides: Iterable[str | Override], draft: _Draft) -> None:
         if not equals or not dot:
             reason = f"{assignment!r} is not an assignment; SECTION.OPTION=VALUE would be right"
             draft.mistakes.append(Mistake(place, "", reason))
+        elif section.partition(" ")[0] in FAMILIES:
+            reason = "named sections are not set by the command; write them into the ini"
+            draft.mistakes.append(Mistake(place, f"[{section}]", reason))
         elif section not in SECTIONS:
             draft.mistakes.append(_unknown_section(section, place))
         else:
@@ -146,8 +178,9 @@ def _take_all(entries: Iterable[Entry], draft: _Draft) -> None:
     seen: dict[tuple[str, str], Entry] = {}
     for entry in entries:
         first = seen.setdefault((entry.section, entry.option), entry)
-        if all(option.name != entry.option for option in OPTIONS[entry.section].values()):
-            draft.mistakes.append(_unknown_option(entry))
+        known = draft.options[entry.section].values()
+        if all(option.name != entry.option for option in known):
+            draft.mistakes.append(_unknown_option(entry, {option.name for option in known}))
         elif first is not entry:
             reason = f"is there twice, first at {first.place}; once would be right"
             draft.mistakes.append(Mistake(entry.place, entry.about, reason))
@@ -155,16 +188,29 @@ def _take_all(entries: Iterable[Entry], draft: _Draft) -> None:
             draft.take(entry)
 
 
-def _unknown_section(name: str, place: Place) -> Mistake:
-    near = difflib.get_close_matches(name.lower(), SECTIONS, 1)
-    right = f"[{near[0]}] would be right" if near else f"known are {', '.join(SECTIONS)}"
-    return Mistake(place, f"[{name}]", f"unknown section; {right}")
+def _unknown_section(section: str, place: Place) -> Mistake:
+    word, _, name = section.partition(" ")
+    shown = {each: f"{each} {family.heading.placeholder}" for each, family in FAMILIES.items()}
+    known = {each: each for each in SECTIONS} | shown
+    near = difflib.get_close_matches(word.lower(), known, 1)
+    if word in FAMILIES:
+        reason = f"there is no name behind {word}; [{shown[word]}] would be right"
+    elif near:
+        right = f"{near[0]} {name}" if near[0] in FAMILIES and name else known[near[0]]
+        reason = f"unknown section; [{right}] would be right"
+    else:
+        reason = f"unknown section; known are {', '.join(known.values())}"
+    return Mistake(place, f"[{section}]", reason)
 
 
-def _unknown_option(entry: Entry) -> Mistake:
-    names = {option.name for option in OPTIONS[entry.section].values()}
+def _unknown_option(entry: Entry, names: set[str]) -> Mistake:
     near = difflib.get_close_matches(entry.option.lower(), sorted(names), 1)
     elsewhere = [f"[{section}]" for section, known in OPTIONS.items() if entry.option in known]
+    elsewhere += [
+        f"[{word} {family.heading.placeholder}]"
+        for word, family in FAMILIES.items()
+        if entry.option in family.options
+    ]
     if near:
         right = f"{near[0]} would be right"
     elif elsewhere:
@@ -172,25 +218,3 @@ def _unknown_option(entry: Entry) -> Mistake:
     else:
         right = f"known are {', '.join(sorted(names))}"
     return Mistake(entry.place, entry.about, f"unknown option; {right}")
-
-
-def _with_hint(wrong: WrongValue, text: str) -> tuple[str, ...]:
-    comment = _INLINE_COMMENT.search(text)
-    if comment is None:
-        return wrong.reasons
-    return (f"{comment[1]!r} is no comment here; a comment needs a line of its own",)
-
-
-def _contradictions(config: Config, draft: _Draft) -> Iterator[Mistake]:
-    """Find what is wrong only because of what stands elsewhere."""
-    listening = [("proxy", each) for each in config.proxy.listen]
-    listening += [("site", each) for each in config.site.listen]
-    if not listening:
-        reason = "nothing listens, neither proxy nor site; tcp:3128 would be right"
-        yield Mistake(draft.place("proxy", "listen"), "[proxy] listen", reason)
-    taken: dict[str, str] = {}
-    for section, description in listening:
-        if description in taken and not is_shareable(description):
-            reason = f"{description} is taken by [{taken[description]}] listen; use another"
-            yield Mistake(draft.place(section, "listen"), f"[{section}] listen", reason)
-        taken.setdefault(description, section)

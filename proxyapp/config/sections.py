@@ -1,7 +1,7 @@
 """The table of options: for each its section, how it is read, its default, and one sentence.
 
 A section is a frozen dataclass, and an option one field of it. The loader and the check of
-etc/proxyapp.ini both read this table.
+etc/proxyapp.ini both read this table. The sections about the site are in `sitesections`.
 """
 
 from __future__ import annotations
@@ -10,12 +10,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from proxyapp.config import lists, values
 from proxyapp.config.listeners import listeners
 from proxyapp.config.lists import Destinations, Networks
-from proxyapp.config.option import Option, option
+from proxyapp.config.option import Heading, Option, option
+from proxyapp.config.sitesections import (
+    Auth,
+    Autoconfig,
+    Mount,
+    NamedSection,
+    Site,
+    SiteRuleSection,
+)
 from proxyapp.config.values import DAYS, GIB, HOURS, MIB, SECONDS
 from proxyapp.rules.hops import Forwarding
 
@@ -151,27 +159,6 @@ class Tunnel:
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
-    """The static site; without a *root* it shows a welcome page."""
-
-    listen: tuple[str, ...] = option(
-        listeners,
-        "tcp:8080",
-        "Where the site listens: Twisted endpoints, one a line; empty turns it off.",
-    )
-    root: Path | None = option(
-        values.folder_or_none,
-        "htdocs",
-        "Folder of the files to serve; by default htdocs beside this file if it exists,"
-        " else a welcome page is shown.",
-        found=values.default_root,
-    )
-    index: tuple[str, ...] = option(
-        lists.file_names, "index.html", "Files that answer for their folder, the first found wins."
-    )
-
-
-@dataclass(frozen=True, slots=True)
 class Access:
     """Who may use what, to reach what."""
 
@@ -233,7 +220,10 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Everything that can be configured; *path* is the ini it came from, if there was one."""
+    """Everything that can be configured; *path* is the ini it came from, if there was one.
+
+    Named sections come in the order of the file.
+    """
 
     proxyapp: Proxyapp
     proxy: Proxy
@@ -241,13 +231,19 @@ class Config:
     dns: Dns
     tunnel: Tunnel
     site: Site
+    site_rules: tuple[SiteRuleSection, ...]
+    mounts: tuple[Mount, ...]
+    autoconfig: Autoconfig
     access: Access
+    auth: Auth
     limits: Limits
     log: Log
     path: Path | None
 
 
-Section: TypeAlias = Proxyapp | Proxy | Pool | Dns | Tunnel | Site | Access | Limits | Log
+Section: TypeAlias = (
+    Proxyapp | Proxy | Pool | Dns | Tunnel | Site | Autoconfig | Access | Auth | Limits | Log
+)
 
 SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
     {
@@ -257,22 +253,48 @@ SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
         "dns": Dns,
         "tunnel": Tunnel,
         "site": Site,
+        "autoconfig": Autoconfig,
         "access": Access,
+        "auth": Auth,
         "limits": Limits,
         "log": Log,
     }
 )
 
 
-def _options_of(section: type[Section]) -> Mapping[str, Option]:
+def _options_of(section: type[Section | NamedSection]) -> Mapping[str, Option]:
     known: dict[str, Option] = {}
     for each in fields(section):
-        declared: Option = each.metadata["option"]
-        known[each.name] = declared._replace(name=declared.name or each.name)
+        declared: Option | None = each.metadata.get("option")
+        if declared is not None:
+            known[each.name] = declared._replace(name=declared.name or each.name)
     return MappingProxyType(known)
 
 
 # Section -> field -> option. A field whose name isn't its option's is that option's second value.
 OPTIONS: Mapping[str, Mapping[str, Option]] = MappingProxyType(
     {name: _options_of(section) for name, section in SECTIONS.items()}
+)
+
+
+class Family(NamedTuple):
+    """The sections whose headings begin with one word, as `[mount /files]`, `[mount /log]`."""
+
+    section: type[NamedSection]
+    heading: Heading
+    options: Mapping[str, Option]
+    collection: str  # the field of Config that holds them
+
+
+def _family(section: type[NamedSection], collection: str) -> Family:
+    (named,) = (each for each in fields(section) if "heading" in each.metadata)
+    heading: Heading = named.metadata["heading"]
+    return Family(section, heading._replace(field=named.name), _options_of(section), collection)
+
+
+FAMILIES: Mapping[str, Family] = MappingProxyType(
+    {
+        "site-rule": _family(SiteRuleSection, "site_rules"),
+        "mount": _family(Mount, "mounts"),
+    }
 )

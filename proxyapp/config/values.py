@@ -161,12 +161,12 @@ def _spell(number: float, units: Mapping[str, float], zero: str) -> str:
     return zero
 
 
-def choice(kind: type[E]) -> Parser[E]:
-    """Make a parser of the values of the enumeration *kind*; the empty text is its `off`."""
+def choice(kind: type[E], empty: str = "off") -> Parser[E]:
+    """Make a parser of the values of the enumeration *kind*; the empty text is its *empty*."""
     words = [str(member.value) for member in kind]
 
     def parse(text: str, _: Surroundings) -> E:
-        word = text.lower() or "off"
+        word = text.lower() or empty
         if word not in words:
             known = ", ".join(words)
             raise WrongValue(f"{shown(text)} is not known; one of {known} would be right")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import select
 import socket
 import sys
@@ -19,7 +18,6 @@ from twisted.internet.interfaces import (
     IReactorTCP,
     IReactorThreads,
     IReactorTime,
-    IReadDescriptor,
 )
 from twisted.internet.protocol import ClientFactory
 from twisted.python import log
@@ -71,19 +69,24 @@ class ApplianceReactor(epollreactor.EPollReactor):
             self._send_held()
         try:
             events = self._poller.poll(-1 if timeout is None else timeout, len(self._selectables))
-        except OSError as error:
-            if error.errno == errno.EINTR:
-                return
-            raise
+        except InterruptedError:
+            return
         selectables = self._selectables
         for descriptor, event in events:
             selectable = selectables.get(descriptor)
             if selectable is None:
                 continue
-            if event == select.EPOLLIN:
-                self._read(selectable)
-            else:
+            if event != select.EPOLLIN:
                 self._doReadOrWrite(selectable, descriptor, event)
+                continue
+            # What _doReadOrWrite does with the event that nearly all are.
+            try:
+                why = selectable.doRead()
+            except BaseException as error:
+                why = error
+                log.err()
+            if why is not None:
+                self._disconnectSelectable(selectable, why, True)
 
     def send_later(self, transport: ImmediateTransport) -> None:
         """Let *transport* send what it holds before the loop waits again."""
@@ -99,17 +102,6 @@ class ApplianceReactor(epollreactor.EPollReactor):
             except Exception:  # a producer's mistake may not cost the others their turn
                 log.err()
                 transport.abortConnection()
-
-    def _read(self, selectable: IReadDescriptor) -> None:
-        """Do what _doReadOrWrite does with the event that nearly all are."""
-        why: BaseException | None
-        try:
-            why = selectable.doRead()
-        except BaseException as error:
-            why = error
-            log.err()
-        if why is not None:
-            self._disconnectSelectable(selectable, why, True)
 
     doIteration = doPoll
 

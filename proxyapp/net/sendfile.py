@@ -1,8 +1,15 @@
-"""A piece of a file onto a connection: by sendfile(2), or copied where that can't be."""
+"""A piece of a file onto a connection: by sendfile(2), or copied where that can't be.
+
+Nothing keeps others from writing to the file meanwhile, and half of the old bytes with half of the
+new ones would pass for the file. So its status is looked at again before the last step is sent,
+and if it isn't the same, that step isn't sent: the client finds the connection cut. What remains
+are the bytes that the kernel has taken and not sent yet: they are the file's own pages.
+"""
 
 from __future__ import annotations
 
 import os
+from typing import Protocol
 
 from twisted.internet import main
 from twisted.internet.defer import Deferred
@@ -16,14 +23,39 @@ SENDFILE_STEP = 1 << 20
 COPY_STEP = 1 << 16
 
 
-class FileShrank(Exception):
-    """The file ended before the bytes that were announced."""
+class File(Protocol):
+    """An open file."""
+
+    @property
+    def descriptor(self) -> int:
+        """Its descriptor."""
+
+    @property
+    def status(self) -> os.stat_result:
+        """Its status when it was opened."""
+
+
+class FileChanged(Exception):
+    """The file isn't any more what was announced, or can't be read any more."""
+
+
+class FileShrank(FileChanged):
+    """It ended before the bytes that were announced."""
+
+
+def _is_changed(file: File) -> bool:
+    # Not the change time: replaced by a rename, or linked, the file itself stays what it is.
+    try:
+        now, then = os.fstat(file.descriptor), file.status
+    except OSError:
+        return True
+    return (now.st_mtime_ns, now.st_size) != (then.st_mtime_ns, then.st_size)
 
 
 class SendFile:
-    """Sends a piece of a file; *done* fires with None, or with FileShrank or ConnectionError."""
+    """Sends a piece of a file; *done* fires with None, or with FileChanged or ConnectionError."""
 
-    def __init__(self, transport: ImmediateTransport, file: int, offset: int, size: int) -> None:
+    def __init__(self, transport: ImmediateTransport, file: File, offset: int, size: int) -> None:
         self._transport = transport
         self._file = file
         self._offset = offset
@@ -34,8 +66,11 @@ class SendFile:
         """See Job."""
         transport = self._transport
         step = min(self.remaining, SENDFILE_STEP)
+        if step == self.remaining and _is_changed(self._file):
+            self._end(FileChanged())
+            return main.CONNECTION_LOST
         try:
-            sent = os.sendfile(transport.fileno(), self._file, self._offset, step)
+            sent = os.sendfile(transport.fileno(), self._file.descriptor, self._offset, step)
         except BlockingIOError:
             transport.startWriting()
             return None
@@ -75,7 +110,7 @@ class SendFile:
 class CopyFile:
     """What SendFile does, for a transport that sendfile(2) can't reach: a piece at a time."""
 
-    def __init__(self, transport: Transport, file: int, offset: int, size: int) -> None:
+    def __init__(self, transport: Transport, file: File, offset: int, size: int) -> None:
         self._transport = transport
         self._file = file
         self._offset = offset
@@ -87,9 +122,15 @@ class CopyFile:
         if not self.remaining:
             self._end(None)
             return
-        piece = os.pread(self._file, min(self.remaining, COPY_STEP), self._offset)
-        if not piece:
-            self._end(FileShrank())
+        step = min(self.remaining, COPY_STEP)
+        try:
+            piece = os.pread(self._file.descriptor, step, self._offset)
+        except OSError:
+            self._end(FileChanged())
+            return
+        is_whole = step < self.remaining or not _is_changed(self._file)
+        if not piece or not is_whole:
+            self._end(FileChanged() if piece else FileShrank())
             return
         self._offset += len(piece)
         self.remaining -= len(piece)
@@ -113,8 +154,8 @@ class CopyFile:
             self.done.errback(error)
 
 
-def send_file(transport: Transport, file: int, offset: int, size: int) -> SendFile | CopyFile:
-    """Send *size* bytes of the descriptor *file* from *offset*, by sendfile(2) where it can be."""
+def send_file(transport: Transport, file: File, offset: int, size: int) -> SendFile | CopyFile:
+    """Send *size* bytes of *file* from *offset*, by sendfile(2) where it can be."""
     if isinstance(transport, ImmediateTransport) and not transport.TLS:
         job = SendFile(transport, file, offset, size)
         transport.start_job(job)

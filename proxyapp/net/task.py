@@ -73,7 +73,7 @@ class Task:
         """Run up to the next wait, or to the end; a Failure is raised inside."""
         self._waiting = None
         try:
-            if isinstance(result, Failure):
+            if result is not None and isinstance(result, Failure):
                 waiting = result.throwExceptionIntoGenerator(self._coroutine)
             else:
                 waiting = self._coroutine.send(None)

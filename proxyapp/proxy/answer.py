@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 from proxyapp import errors
 from proxyapp.net.task import Wakeup
-from proxyapp.stream import WHOLE, Body, Source
+from proxyapp.stream import Body, Sink, Source
 from proxyapp.wire import bodies, framing, parser
-from proxyapp.wire.framing import NO_BODY, UNTIL_CLOSE, Kind
+from proxyapp.wire.framing import NO_BODY, UNTIL_CLOSE, Framing, Kind
+from proxyapp.wire.headers import NO_FIELDS
 from proxyapp.wire.messages import ResponseHead
 from proxyapp.wire.parser import HeadLimits, HeadReader
 
@@ -25,12 +26,14 @@ OnInterim = Callable[[ResponseHead], None]
 class Answer:
     """The answer to a request with *method*, read from *source*.
 
-    *arrived* happens with the final *head* (101 counts as final); by then *body* and *framing* are
-    there, and *persists* says whether the origin keeps the connection after it (RFC 9112 section
-    9.3). It fails with BadResponse and with whatever `fail` is given.
+    *arrived* happens with the final *head* (101 counts as final). By then *framing* is there, and
+    the body can be delivered; *whole* is a body of known length that came together with the head.
+    *persists* says whether the origin keeps the connection after it (RFC 9112 section 9.3).
+    *arrived* fails with BadResponse and with whatever `fail` is given.
     """
 
     __slots__ = (
+        "_body",
         "_interim_left",
         "_limits",
         "_method",
@@ -39,12 +42,12 @@ class Answer:
         "_rest",
         "_source",
         "arrived",
-        "body",
         "framing",
         "has_begun",
         "has_excess",
         "head",
         "persists",
+        "whole",
     )
 
     def __init__(
@@ -52,7 +55,8 @@ class Answer:
     ) -> None:
         self.arrived = Wakeup()
         self.head: ResponseHead | None = None
-        self.body: Body | None = None
+        self._body: Body | None = None
+        self.whole: bytes | None = None
         self.framing = NO_BODY
         self.has_begun = False
         self.has_excess = False
@@ -66,18 +70,34 @@ class Answer:
         self._rest = b""
 
     def __repr__(self) -> str:
-        return f"<Answer {self.head.status if self.head else 'awaited'} {self.body!r}>"
+        return f"<Answer {self.head.status if self.head else 'awaited'} {self._body!r}>"
 
     @property
     def is_complete(self) -> bool:
         """Has all of it arrived, and nothing behind it?"""
-        return self.body is not None and self.body.is_complete and not self.has_excess
+        if self.has_excess:
+            return False
+        return self.whole is not None or (self._body is not None and self._body.is_complete)
+
+    @property
+    def error(self) -> errors.ExchangeError | None:
+        """What ended the body early."""
+        return self._body.error if self._body is not None else None
+
+    async def deliver(self, sink: Sink) -> None:
+        """Hand the body over to *sink*; see Body.deliver."""
+        if self._body is not None:
+            await self._body.deliver(sink)
+            return
+        if self.whole:
+            sink.write(self.whole)
+        sink.finish(NO_FIELDS)
 
     def received(self, data: bytes) -> None:
         """Take bytes that arrived; raises BadResponse while the head is awaited."""
         self.has_begun = True
-        if self.body is not None:
-            self._read_body(self.body, data)
+        if self.head is not None:
+            self._read_body(data)
             return
         try:
             end = parser.whole_head(data, self._limits) if self._reader is None else 0
@@ -86,9 +106,7 @@ class Answer:
             else:
                 self._gather(data)
         except errors.ClientFault as fault:
-            raise errors.BadResponse(
-                f"the origin's response is malformed: {fault.reason}"
-            ) from fault
+            raise _malformed(fault) from fault
 
     def _gather(self, data: bytes) -> None:
         """Take heads that come in pieces, or several at once."""
@@ -111,41 +129,48 @@ class Answer:
     def _take_final(self, head: ResponseHead, rest: bytes) -> None:
         self.framing = how = framing.response_framing(head, self._method)
         self.head = head
-        if head.status == 101:
-            self._rest, rest = rest, b""  # it belongs to the protocol that was switched to
-        elif how is not UNTIL_CLOSE:
+        if how is not UNTIL_CLOSE:
             self.persists = framing.persists(head.minor, head.fields)
         if how.kind is _LENGTH and len(rest) == how.length:
-            self.body = Body(WHOLE, self._source, whole=rest)
+            self.whole = rest
         else:
-            self.body = Body(bodies.decoder_for(how), self._source)
-            if rest:
-                self._read_body(self.body, rest)
+            self._begin_body(head, how, rest)
         if not self.arrived.has_happened:
             self.arrived.happen()
 
-    def _read_body(self, body: Body, data: bytes) -> None:
+    def _begin_body(self, head: ResponseHead, how: Framing, rest: bytes) -> None:
+        self._body = Body(bodies.decoder_for(how), self._source)
+        if head.status == 101:
+            self.persists = False
+            self._rest = rest  # it belongs to the protocol that was switched to
+        elif rest:
+            self._read_body(rest)
+
+    def _read_body(self, data: bytes) -> None:
+        if self._body is None:
+            self.has_excess = True
+            return
         try:
             # Bytes behind the response answer nothing we asked (RFC 9112 section 9.2).
-            self.has_excess = bool(body.push(data)) or self.has_excess
+            self.has_excess = bool(self._body.push(data)) or self.has_excess
         except errors.ClientFault as fault:
             self.has_excess = True
-            body.fail(errors.BadResponse(f"the origin's response is malformed: {fault.reason}"))
+            self._body.fail(_malformed(fault))
 
     def input_ended(self, is_clean: bool) -> None:
         """The origin sends no more; *is_clean* tells an orderly end from a broken one."""
-        if self.body is None:
+        if self.head is None:
             self.fail(errors.ConnectionEnded("the origin closed the connection without an answer"))
-        elif is_clean:
-            self.body.end_input()
-        else:
+        elif not is_clean:
             self.fail(self._source.cut())
+        elif self._body is not None:
+            self._body.end_input()
 
     def fail(self, error: errors.ExchangeError) -> None:
         """End it with *error*, unless it is complete."""
-        if self.body is not None:
-            if not self.body.is_complete:
-                self.body.fail(error)
+        if self._body is not None:
+            if not self._body.is_complete:
+                self._body.fail(error)
         elif not self.arrived.has_happened:
             self.arrived.happen(error)
 
@@ -153,3 +178,7 @@ class Answer:
         """Hand over what arrived behind a 101."""
         rest, self._rest = self._rest, b""
         return rest
+
+
+def _malformed(fault: errors.ClientFault) -> errors.BadResponse:
+    return errors.BadResponse(f"the origin's response is malformed: {fault.reason}")

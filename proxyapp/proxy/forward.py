@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TypeAlias
+from typing import NamedTuple
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
@@ -22,7 +22,7 @@ from proxyapp.rules import hops
 from proxyapp.rules.hops import Hop
 from proxyapp.wire import writer
 from proxyapp.wire.framing import NO_BODY
-from proxyapp.wire.messages import OutgoingRequest, OutgoingResponse, ResponseHead
+from proxyapp.wire.messages import OutgoingResponse, ResponseHead
 from proxyapp.wire.target import Origin
 
 _log = Logger()
@@ -31,8 +31,16 @@ _IDEMPOTENT = frozenset(b"GET HEAD OPTIONS TRACE PUT DELETE".split())
 _ALLOW = (b"Allow", b"CONNECT, DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, TRACE")
 
 
-# A request that an origin answers: by which connection, with what, and the upload's end.
-_Asked: TypeAlias = tuple[Upstream, Answer, Deferred[None] | None]
+class _Passage(NamedTuple):
+    """What becomes of a request, for as long as a client sends the same fields to an origin.
+
+    The server gives us the same Fields then, so it's remembered with them. *key* is all that it
+    follows from.
+    """
+
+    key: tuple[object, ...]
+    origin: Origin
+    section: bytes
 
 
 class ForwardProxyResource:
@@ -56,85 +64,112 @@ class ForwardProxyResource:
 
     async def respond(self, request: Request, reply: Reply) -> None:
         """See Responder."""
-        head = request.head
-        # Is it for this hop, or has it been here?
-        hops.check_loop(head.fields, self._hop.pseudonym)
-        if b"max-forwards" in head.fields.combined and hops.answers_here(head):
+        head, target = request.head, request.target
+        passage = self._passage(request)
+        if passage is None:
             _answer_here(request, reply)
             return
-        # Which origin, and what does it get to read?
-        origin = self._upgrade.origin_for(request)
-        if origin is not request.target.origin:
-            reply.record.url = b"https://" + authority(origin) + request.target.path
-        section = hops.request_section(
-            head, authority(origin), request.client.host, request.framing, self._hop
-        )
-        asking = writer.request_head(OutgoingRequest(head.method, request.target.path, section))
-        # Ask, and pass the answer on.
-        upstream, answer, upload = await self._ask(request, origin, asking, reply)
-        try:
-            response, body = answer.head, answer.body
-            assert response is not None
-            assert body is not None
-            if response.status == 101:
-                _check_switch(request, upload)
-                await self._switch(upstream, response, reply)
-                return
-            if body.error is not None:
-                raise body.error
-            reply.record.content_type = response.fields.combined.get(b"content-type", b"")
-            # An early answer of an origin that then closes: the rest of the upload goes nowhere.
-            is_last = upload is not None and not upload.called and not upstream.persists
-            sink = reply.begin(self._outgoing(response), answer.framing, is_last)
-            if not body.hand_over(sink):
-                await body.deliver(sink)
-            if upload is not None and upstream.persists:
-                # An early answer: an origin that keeps the connection reads the whole request.
-                await upload
-        finally:
-            if upload is not None:
-                upload.cancel()
-            self._pool.release(upstream)
-
-    async def _ask(self, request: Request, origin: Origin, asking: bytes, reply: Reply) -> _Asked:
-        """Send the request; again, if it may be, when a used connection died under it."""
-        method = request.head.method
-        has_body = request.framing is not NO_BODY
-        attempts = 0 if has_body or method not in _IDEMPOTENT else self._retries
+        _, origin, section = passage
+        if origin is not target.origin:
+            reply.record.url = b"https://" + authority(origin) + target.path
+        asking = writer.request_head(head.method, target.path, section)
+        attempts = self._retries
         while True:
             upstream = self._pool.take_idle(origin) or await self._pool.getConnection(origin)
-            _note(upstream, reply)
-            upload = None
             try:
-                answer = upstream.ask(
-                    asking, method, has_body, lambda head: reply.interim(self._outgoing(head))
-                )
-                if has_body:
-                    upload = self._upload(request, upstream)
+                answer = self._ask(request, asking, upstream, reply)
                 await answer.arrived
-                return upstream, answer, upload
-            except BaseException as error:
-                if upload is not None:
-                    upload.cancel()
-                is_lost = isinstance(error, errors.ConnectionEnded) and upstream.is_untouched
-                self._pool.release(upstream)
-                if not is_lost or attempts <= 0:
+                if answer.whole is None or upstream.upload is not None:
+                    await self._stream(request, upstream, answer, reply)
+                else:
+                    reply.pass_on(self._outgoing(answer, reply), answer.whole)
+                return
+            except errors.ConnectionEnded:
+                # A used connection died under the request: again, if it may be.
+                if not upstream.is_untouched or not attempts or not _may_repeat(request):
                     raise
                 attempts -= 1
+            finally:
+                if upstream.upload is not None:
+                    upstream.upload.cancel()
+                self._pool.release(upstream)
 
-    def _upload(self, request: Request, upstream: Upstream) -> Deferred[None]:
-        """Send the request's body while the answer is awaited; its failure ends the exchange."""
+    def _passage(self, request: Request) -> _Passage | None:
+        """Say which origin gets to read what; None if the request is for this hop."""
+        head, asked = request.head, request.target.origin
+        fields = head.fields
+        key = (self, head.method, head.minor, asked, request.client.host, request.framing)
+        passage = fields.memo
+        if isinstance(passage, _Passage) and passage.key == key:
+            return passage
+        hops.check_loop(fields, self._hop.pseudonym)
+        if hops.answers_here(head):
+            return None
+        origin = self._upgrade.origin_for(request)
+        lines = hops.request_lines(
+            head, authority(origin), request.client.host, request.framing, self._hop
+        )
+        fields.memo = passage = _Passage(key, origin, writer.section(lines))
+        return passage
+
+    def _ask(self, request: Request, asking: bytes, upstream: Upstream, reply: Reply) -> Answer:
+        """Send the request, its body while the answer is awaited; note who is asked."""
+        record = reply.record
+        record.upstream = upstream.dialled.address
+        record.reuse = "reused" if upstream.served else "new"
+        if upstream.is_tls:
+            record.tls = "warm" if upstream.served else upstream.dialled.tls
+        has_body = request.framing is not NO_BODY
+
+        def pass_interim(head: ResponseHead) -> None:
+            lines = hops.response_lines(head, self._hop)
+            reply.interim(OutgoingResponse(head.status, head.reason, [], lines))
+
+        answer = upstream.ask(asking, request.head.method, has_body, pass_interim)
+        if has_body:
+            self._upload(request, upstream)
+        return answer
+
+    def _outgoing(self, answer: Answer, reply: Reply) -> OutgoingResponse:
+        """Return the head that goes on to the client."""
+        head = answer.head
+        assert head is not None
+        fields = head.fields
+        reply.record.content_type = fields.combined.get(b"content-type", b"")
+        return OutgoingResponse(head.status, head.reason, [], hops.response_lines(head, self._hop))
+
+    async def _stream(
+        self, request: Request, upstream: Upstream, answer: Answer, reply: Reply
+    ) -> None:
+        """Pass on an answer that may still be arriving, or came before the request was sent."""
+        head, upload = answer.head, upstream.upload
+        assert head is not None
+        if head.status == 101:
+            _check_switch(request, upload)
+            await self._switch(upstream, head, reply)
+            return
+        if answer.error is not None:
+            raise answer.error
+        # An early answer of an origin that then closes: the rest of the upload goes nowhere.
+        is_last = upload is not None and not upload.called and not upstream.persists
+        sink = reply.begin(self._outgoing(answer, reply), answer.framing, is_last)
+        await answer.deliver(sink)
+        if upload is not None and upstream.persists:
+            # An early answer: an origin that keeps the connection reads the whole request.
+            await upload
+
+    def _upload(self, request: Request, upstream: Upstream) -> None:
+        """Send the request's body; its failure ends the exchange."""
         sink = RequestSink(upstream, request.framing, upstream.silence_timeout)
         upload = Deferred.fromCoroutine(request.body.deliver(sink))
         upload.addErrback(_upload_failed, upstream)
         upstream.upload = upload
-        return upload
 
     async def _switch(self, upstream: Upstream, head: ResponseHead, reply: Reply) -> None:
         """Pass a 101 on, and become a tunnel (RFC 9110 section 7.8)."""
         relay = Relay(self._sweep, self._tunnels.idle_timeout, self._tunnels.close_timeout)
         early = upstream.take_over(relay.origin)
-        lines = hops.switching_lines(head, self._hop.pseudonym)
+        lines = hops.switching_lines(head, self._hop)
         switching = OutgoingResponse(101, head.reason, [], lines)
         taken = reply.take_over(switching, relay.client)
         relay.join(taken, TakenOver(upstream.transport, early, has_ended=False))
@@ -143,10 +178,6 @@ class ForwardProxyResource:
         finally:
             reply.record.sent, reply.record.received = relay.down.moved, relay.up.moved
 
-    def _outgoing(self, head: ResponseHead) -> OutgoingResponse:
-        lines = hops.response_lines(head, self._hop.pseudonym)
-        return OutgoingResponse(head.status, head.reason, [], lines)
-
 
 @functools.lru_cache(maxsize=4096)
 def authority(origin: Origin) -> bytes:
@@ -154,11 +185,8 @@ def authority(origin: Origin) -> bytes:
     return origin.authority
 
 
-def _note(upstream: Upstream, reply: Reply) -> None:
-    record = reply.record
-    record.upstream = upstream.dialled.address
-    record.reuse = "reused" if upstream.served else "new"
-    record.tls = ("warm" if upstream.served else upstream.dialled.tls) if upstream.is_tls else ""
+def _may_repeat(request: Request) -> bool:
+    return request.framing is NO_BODY and request.head.method in _IDEMPOTENT
 
 
 def _check_switch(request: Request, upload: Deferred[None] | None) -> None:

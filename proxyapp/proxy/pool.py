@@ -147,8 +147,8 @@ class HTTPConnectionPool:
         host = self._hosts[upstream.origin]
         is_excess = len(host.idle) >= self.maxPersistentPerHost
         upstream.end_exchange(EXCESS_IDLE if is_excess else NEVER)
-        waiter = _first(host.waiting) or (self._line and self._first_in_line())
-        if not waiter:
+        waiter = self._first_waiter(host) if host.waiting or self._line else None
+        if waiter is None:
             host.idle.append(upstream)
             self._idle[upstream] = None
         elif waiter.origin == upstream.origin:
@@ -222,12 +222,15 @@ class HTTPConnectionPool:
         host = self._hosts[origin]
         host.open -= 1
         self._open -= 1
-        waiter = _first(host.waiting) or self._first_in_line()
+        waiter = self._first_waiter(host)
         if waiter is not None:
             waiter.leave()
             self._enter(waiter.origin)
             waiter.turn.callback(None)
         self._forget_empty(origin)
+
+    def _first_waiter(self, host: _Host) -> _Waiter | None:
+        return _first(host.waiting) or self._first_in_line()
 
     def _first_in_line(self) -> _Waiter | None:
         """Return the first of those that max_total holds up; those at their host's limit move."""

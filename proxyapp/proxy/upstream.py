@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 from twisted.internet import protocol
 from twisted.internet.defer import Deferred
@@ -29,7 +30,8 @@ from proxyapp.wire.target import Origin
 CLOSE_TIMEOUT = 5.0
 
 
-class Timeouts(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Timeouts:
     """In seconds: until the response head; silence inside a body; idle in the pool."""
 
     response: float
@@ -58,6 +60,7 @@ class Upstream(protocol.Protocol):
         self, origin: Origin, keeper: Keeper, sweep: Sweep, timeouts: Timeouts, limits: HeadLimits
     ) -> None:
         self.origin = origin
+        self.is_tls = origin.scheme == "https"
         self.sweep = sweep
         self.silence_timeout = timeouts.read
         self.dialled = Dialled("", "")
@@ -118,11 +121,6 @@ class Upstream(protocol.Protocol):
         if answer is None or self.is_broken or self._is_sending:
             return False
         return answer.persists and answer.is_complete
-
-    @property
-    def is_tls(self) -> bool:
-        """Is the connection secured?"""
-        return self.origin.scheme == "https"
 
     def end_exchange(self, at_most: float) -> None:
         """The exchange is over; the connection is idle now, and that for *at_most* seconds."""

@@ -6,7 +6,8 @@ address that is about to be dialled. Only names that the admin listed are truste
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from proxyapp.rules import addresses
 from proxyapp.rules.addresses import Address, AddressClass, Network
@@ -21,7 +22,8 @@ Value = TypeVar("Value")
 _LOOPBACK = ("127.0.0.1", "::1")
 
 
-class Decision(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Decision:
     """What the rules say; it is true where they allow. *reason* is a sentence for the admin."""
 
     allowed: bool

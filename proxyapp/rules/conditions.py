@@ -1,7 +1,7 @@
-"""Preconditions and ranges: whether a representation is sent, and how much of it (RFC 9110).
+"""Preconditions: whether a request does what it asks for (RFC 9110 section 13).
 
-Nothing here knows a file from a cached response: what is asked about comes as Validators and a
-size, and what comes back says what to do next.
+Nothing here knows a file from a cached response: what is asked about comes as Validators, and
+what comes back says what to do next.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, TypeAlias
 
-from proxyapp.wire.headers import Fields, split_list
+from proxyapp.wire.headers import Fields
 
 # Entity tags (RFC 9110 section 8.8.3). They look like quoted strings and aren't: a backslash is a
 # character like any other, and a comma may stand inside.
@@ -56,8 +56,7 @@ def parse_entity_tag(value: bytes) -> EntityTag | None:
 def parse_entity_tags(value: bytes) -> TagList:
     """Return the list of If-Match or If-None-Match (sections 13.1.1 and 13.1.2).
 
-    A list with anything else in it is empty. So it matches nothing: If-Match fails, and
-    If-None-Match gets the representation, which are the two safe answers for reading.
+    A list with anything else in it is empty, which no well-formed one is.
     """
     if value.strip(b" \t") == b"*":
         return AnyTag.ANY
@@ -165,8 +164,12 @@ _UNCONDITIONAL = frozenset({b"CONNECT", b"OPTIONS", b"TRACE"})
 _CONDITIONS = (b"if-none-match", b"if-modified-since", b"if-match", b"if-unmodified-since")
 
 
-def evaluate(method: bytes, fields: Fields, validators: Validators) -> Outcome:
-    """Say what *fields* want done with a representation that exists, in section 13.2.2's order."""
+def evaluate(method: bytes, fields: Fields, validators: Validators | None) -> Outcome:
+    """Say what *fields* want done with a representation, in section 13.2.2's order.
+
+    *validators* are None where there is none yet, as for the PUT of a new file. Asked only if the
+    answer would be 2xx without conditions: a missing page is 404 (section 13.2.1).
+    """
     if method in _UNCONDITIONAL or not any(name in fields for name in _CONDITIONS):
         return Outcome.SEND
     if not _is_as_expected(fields, validators):
@@ -176,122 +179,44 @@ def evaluate(method: bytes, fields: Fields, validators: Validators) -> Outcome:
     return Outcome.SEND
 
 
-def _is_as_expected(fields: Fields, validators: Validators) -> bool:
+def _is_as_expected(fields: Fields, validators: Validators | None) -> bool:
     """Steps 1 and 2: If-Match, and If-Unmodified-Since only where that is absent."""
     given = fields.get(b"if-match")
     if given is not None:
-        tags, etag = parse_entity_tags(given), validators.etag
-        if isinstance(tags, AnyTag):
-            return True
+        tags = parse_entity_tags(given)
+        if validators is None or isinstance(tags, AnyTag):
+            return validators is not None
+        etag = validators.etag
         return etag is not None and any(etag.is_same_bytes(tag) for tag in tags)
     since = _date_in(fields, b"if-unmodified-since")
-    if since is None or validators.last_modified is None:
+    if since is None or validators is None or validators.last_modified is None:
         return True
     return validators.last_modified <= since
 
 
-def _is_news(method: bytes, fields: Fields, validators: Validators) -> bool:
+def _is_news(method: bytes, fields: Fields, validators: Validators | None) -> bool:
     """Steps 3 and 4: If-None-Match, and If-Modified-Since only where that is absent."""
     given = fields.get(b"if-none-match")
     if given is not None:
-        tags, etag = parse_entity_tags(given), validators.etag
-        if isinstance(tags, AnyTag):
-            return False
-        return etag is None or not any(etag.is_equivalent(tag) for tag in tags)
+        return _matches_none(parse_entity_tags(given), method, validators)
     since = _date_in(fields, b"if-modified-since")
-    if since is None or validators.last_modified is None or method not in _READING:
+    if since is None or method not in _READING:
+        return True
+    if validators is None or validators.last_modified is None:
         return True
     return validators.last_modified > since
+
+
+def _matches_none(tags: TagList, method: bytes, validators: Validators | None) -> bool:
+    if not tags:
+        # It can't be read. Whoever reads gets the bytes, and nobody overwrites by mistake.
+        return method in _READING
+    if validators is None or isinstance(tags, AnyTag):
+        return validators is None
+    etag = validators.etag
+    return etag is None or not any(etag.is_equivalent(tag) for tag in tags)
 
 
 def _date_in(fields: Fields, name: bytes) -> int | None:
     value = fields.get(name)
     return None if value is None else parse_http_date(value)
-
-
-def if_range_holds(fields: Fields, validators: Validators) -> bool:
-    """May Range be followed, as far as If-Range has a say (section 13.1.5)?
-
-    A date must be the very Last-Modified, and a tag strong: what is half-loaded goes on only with
-    bytes of the same file.
-    """
-    given = fields.get(b"if-range")
-    if given is None:
-        return True
-    tag = parse_entity_tag(given)
-    if tag is not None:
-        return validators.etag is not None and validators.etag.is_same_bytes(tag)
-    date = parse_http_date(given)
-    return date is not None and date == validators.last_modified
-
-
-# Ranges (RFC 9110 section 14).
-
-_RANGE = re.compile(rb"(?:([0-9]+)-([0-9]*)|-([0-9]+))")
-# More digits than any size has; int() of thousands of them would fail.
-_MAX_DIGITS = 19
-_BEYOND = 10**_MAX_DIGITS
-
-
-class ByteRange(NamedTuple):
-    """A part of a representation, in bytes; *size* is never 0."""
-
-    offset: int
-    size: int
-
-    def content_range(self, total: int) -> bytes:
-        """Return the value of Content-Range (section 14.4)."""
-        return b"bytes %d-%d/%d" % (self.offset, self.offset + self.size - 1, total)
-
-
-class Extent(enum.Enum):
-    """How much to send where the answer isn't one range; UNSATISFIABLE means 416."""
-
-    WHOLE = "whole"
-    UNSATISFIABLE = "unsatisfiable"
-
-
-def select_range(
-    method: bytes, fields: Fields, validators: Validators, total: int
-) -> ByteRange | Extent:
-    """Say which part of a representation of *total* bytes to send (section 14.2).
-
-    Asked after `evaluate` said SEND. Everything but one range in bytes gets the whole.
-    """
-    value = fields.get(b"range")
-    if value is None or method != b"GET" or not if_range_holds(fields, validators):
-        return Extent.WHOLE
-    return parse_range(value, total)
-
-
-def parse_range(value: bytes, total: int) -> ByteRange | Extent:
-    """Read the Range *value* against a representation of *total* bytes (section 14.1.2).
-
-    An empty representation is sent whole: no part of it could be named in Content-Range, and
-    clients that put a Range on every request would take a 416 for a failure (Go does the same).
-    """
-    unit, equals, ranges = value.partition(b"=")
-    parts = split_list(ranges)
-    match = _RANGE.fullmatch(parts[0]) if len(parts) == 1 else None
-    if unit.lower() != b"bytes" or not equals or match is None or not total:
-        return Extent.WHOLE
-    if match[3] is not None:
-        size = min(_number(match[3]), total)
-        return ByteRange(total - size, size) if size else Extent.UNSATISFIABLE
-    first = _number(match[1])
-    last = _number(match[2]) if match[2] else _BEYOND
-    if last < first:
-        return Extent.WHOLE
-    if first >= total:
-        return Extent.UNSATISFIABLE
-    return ByteRange(first, min(last, total - 1) - first + 1)
-
-
-def content_range_unsatisfied(total: int) -> bytes:
-    """Return the Content-Range of a 416 (section 15.5.17)."""
-    return b"bytes */%d" % total
-
-
-def _number(digits: bytes) -> int:
-    significant = digits.lstrip(b"0")
-    return int(significant or b"0") if len(significant) <= _MAX_DIGITS else _BEYOND

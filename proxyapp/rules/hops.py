@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from proxyapp import errors
-from proxyapp.wire import headers, writer
+from proxyapp.wire import headers
 from proxyapp.wire.framing import Framing, Kind
 from proxyapp.wire.headers import Fields
 from proxyapp.wire.messages import RequestHead, ResponseHead
@@ -44,13 +44,18 @@ class Forwarding(enum.Enum):
     TRANSPARENT = "transparent"
 
 
-class Hop(NamedTuple):
-    """What this hop adds and takes away; made once by `hop`."""
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """What this hop adds and takes away; made once by `hop`.
+
+    *via* holds the Via line for HTTP/1.0 and that for 1.1; it is empty where there is to be none.
+    """
 
     pseudonym: bytes
     forwarding: Forwarding
     removed: frozenset[bytes]
     adds_client: bool
+    via: tuple[bytes, ...]
 
 
 def hop(pseudonym: bytes, forwarding: Forwarding, tls_upgrade_header: bytes) -> Hop:
@@ -64,22 +69,8 @@ def hop(pseudonym: bytes, forwarding: Forwarding, tls_upgrade_header: bytes) -> 
     if forwarding is Forwarding.OFF:
         removed |= {b"x-forwarded-for", b"forwarded"}
     adds_client = forwarding in (Forwarding.X_FORWARDED_FOR, Forwarding.FORWARDED)
-    return Hop(pseudonym, forwarding, frozenset(removed), adds_client)
-
-
-def request_section(head: RequestHead, host: bytes, client: str, body: Framing, at: Hop) -> bytes:
-    """Return the field lines for the origin with their ends, and the empty line.
-
-    A client repeats its fields from request to request, and the server gives us the same Fields
-    then; so the last answer is remembered with them.
-    """
-    key = (head.method, head.minor, host, client, body, at)
-    memo = head.fields.memo
-    if memo is not None and memo[0] == key:
-        return memo[1]
-    section = writer.section(request_lines(head, host, client, body, at))
-    head.fields.memo = key, section
-    return section
+    via = tuple(b"Via: 1.%d %b" % (minor, pseudonym) for minor in (0, 1)) if pseudonym else ()
+    return Hop(pseudonym, forwarding, frozenset(removed), adds_client, via)
 
 
 def request_lines(
@@ -100,8 +91,8 @@ def request_lines(
         sent.append(b"Content-Length: %d" % body.length)
     elif body.kind is Kind.CHUNKED:
         sent.append(b"Transfer-Encoding: chunked")
-    if at.pseudonym:
-        sent.append(b"Via: 1.%d %b" % (head.minor, at.pseudonym))
+    if at.via:
+        sent.append(at.via[head.minor])
     if at.adds_client:
         sent.append(_forwarding_line(client, host, at.forwarding))
     return sent
@@ -115,7 +106,7 @@ def _also_named(fields: Fields, removed: frozenset[bytes]) -> frozenset[bytes]:
     return removed | (set(headers.split_tokens(named)) - _KEPT)
 
 
-def response_lines(head: ResponseHead, pseudonym: bytes) -> list[bytes]:
+def response_lines(head: ResponseHead, at: Hop) -> list[bytes]:
     """Return the field lines of a response that go on to the client, Content-Length included."""
     fields = head.fields
     removed = _NEVER_TO_CLIENT
@@ -124,8 +115,8 @@ def response_lines(head: ResponseHead, pseudonym: bytes) -> list[bytes]:
     if head.status == 204 or head.status < 200:
         removed |= {b"content-length"}  # RFC 9110 section 8.6
     sent = fields.lines_without(removed)
-    if pseudonym:
-        sent.append(b"Via: 1.%d %b" % (head.minor, pseudonym))
+    if at.via:
+        sent.append(at.via[head.minor])
     return sent
 
 
@@ -133,14 +124,14 @@ def trailer_fields(fields: Fields) -> Fields:
     """Return the trailer fields that may go on."""
     if not len(fields):
         return fields
-    return Fields([], fields.lines_without(_NOT_IN_TRAILERS))
+    return headers.of_lines(fields.lines_without(_NOT_IN_TRAILERS))
 
 
-def switching_lines(head: ResponseHead, pseudonym: bytes) -> list[bytes]:
+def switching_lines(head: ResponseHead, at: Hop) -> list[bytes]:
     """Return the field lines of a 101, its Upgrade and Connection kept."""
     upgrade = head.fields.get(b"upgrade")
     announced = [b"Connection: Upgrade", *([b"Upgrade: " + upgrade] if upgrade else [])]
-    return announced + response_lines(head, pseudonym)
+    return announced + response_lines(head, at)
 
 
 def answers_here(head: RequestHead) -> bool:

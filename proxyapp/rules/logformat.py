@@ -16,13 +16,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
+from proxyapp.wire.headers import NO_FIELDS
+from proxyapp.wire.messages import RequestHead
+
+_UNREADABLE = RequestHead(b"", b"", 1, NO_FIELDS)
+
 
 @dataclass(slots=True)
 class Record:
     """What is remembered of one exchange; the server fills it in as the exchange goes on.
 
     Times are seconds, *started* since the epoch. *sent* and *received* are body or tunnel bytes to
-    and from the client. *target* is the URL as asked, *url* the one fetched if that differs.
+    and from the client. *url* is the one fetched where it isn't the target of the request *asked*.
     """
 
     started: float = 0.0
@@ -31,15 +36,11 @@ class Record:
     client_port: int = 0
     user: str | None = None
     service: str = "-"
-    method: bytes = b""
-    target: bytes = b""
+    asked: RequestHead = _UNREADABLE
     url: bytes = b""
-    minor: int = 1
     status: int = 0
     sent: int = 0
     received: int = 0
-    referer: bytes = b""
-    user_agent: bytes = b""
     content_type: bytes = b""
     upstream: str = ""
     reuse: str = ""
@@ -150,14 +151,17 @@ def _client(record: Record, escape: Escape) -> str:
 
 def _request(record: Record, escape: Escape) -> str:
     """The request line; a head that couldn't be read has none."""
-    if not record.method and not record.target:
+    asked = record.asked
+    method, target = asked.method, asked.target
+    if not method and not target:
         return "-"
-    target = escape(_masked(record.target))
-    return f"{escape(record.method)} {target} HTTP/1.{record.minor}"
+    if b"@" in target or b"%" in target:
+        target = _masked(target)
+    return f"{escape(method)} {escape(target)} HTTP/1.{asked.minor}"
 
 
 def _fetched(record: Record) -> bytes:
-    return _masked(record.url or record.target)
+    return _masked(record.url or record.asked.target)
 
 
 # The fields that are text, as json and format strings know them.
@@ -165,11 +169,11 @@ _TEXTS: Mapping[str, Callable[[Record], bytes]] = {
     "client_host": lambda record: _octets(record.client_host),
     "user": lambda record: _octets(record.user),
     "service": lambda record: _octets(record.service),
-    "method": lambda record: record.method,
-    "target": lambda record: _masked(record.target),
+    "method": lambda record: record.asked.method,
+    "target": lambda record: _masked(record.asked.target),
     "url": _fetched,
-    "referer": lambda record: _masked(record.referer),
-    "user_agent": lambda record: record.user_agent,
+    "referer": lambda record: _masked(record.asked.fields.get(b"referer") or b""),
+    "user_agent": lambda record: record.asked.fields.get(b"user-agent") or b"",
     "content_type": lambda record: record.content_type,
     "upstream": lambda record: _octets(record.upstream),
     "reuse": lambda record: _octets(record.reuse),
@@ -183,9 +187,14 @@ _TEXTS: Mapping[str, Callable[[Record], bytes]] = {
 # --- Named formats ---
 
 
+@functools.lru_cache(maxsize=1024)
+def _host(host: str) -> str:
+    return _word(_octets(host))
+
+
 def _common(record: Record) -> str:
     """Apache's `%h %l %u %t "%r" %>s %b`, with an identity that is never asked for."""
-    host = _word(record.client_host.encode("utf-8", "backslashreplace"))
+    host = _host(record.client_host)
     user = "-" if record.user is None else _word(_octets(record.user))
     return (
         f"{host} - {user} [{_second(int(record.started)).common}]"
@@ -195,8 +204,9 @@ def _common(record: Record) -> str:
 
 def _combined(record: Record) -> str:
     """Apache's common and `"%{Referer}i" "%{User-agent}i"`."""
-    referer = _quoted(_masked(record.referer)) if record.referer else "-"
-    return f'{_common(record)} "{referer}" "{_quoted(record.user_agent)}"'
+    said = record.asked.fields.combined
+    referer, agent = said.get(b"referer"), said.get(b"user-agent", b"")
+    return f'{_common(record)} "{_quoted(_masked(referer)) if referer else "-"}" "{_quoted(agent)}"'
 
 
 _DENIALS = frozenset(("http_request_denied", "destination_ip_prohibited", "proxy_loop_detected"))
@@ -218,7 +228,7 @@ def _squid(record: Record) -> str:
     return (
         f"{record.started + record.duration:.3f} {int(record.duration * 1000):6d}"
         f" {_word(_octets(record.client_host))} {_squid_code(record)}/{record.status:03d}"
-        f" {record.sent} {_word(record.method or b'NONE')}"
+        f" {record.sent} {_word(record.asked.method or b'NONE')}"
         f" {_word(_fetched(record) or b'error:invalid-request')} {_word(_octets(record.user))}"
         f" {'HIER_NONE' if peer == '-' else 'HIER_DIRECT'}/{peer} {content_type}"
     )
@@ -227,9 +237,9 @@ def _squid(record: Record) -> str:
 def _pool(record: Record) -> str:
     """Time, client, method, real URL, status, length, seconds, URL as asked."""
     return (
-        f"{_rfc3339(record.started)} {_client(record, _word)} {_word(record.method)}"
+        f"{_rfc3339(record.started)} {_client(record, _word)} {_word(record.asked.method)}"
         f" {_word(_fetched(record))} {record.status or '-'} {record.sent}"
-        f" {record.duration:.6f} {_word(_masked(record.target))}"
+        f" {record.duration:.6f} {_word(_masked(record.asked.target))}"
     )
 
 
@@ -246,7 +256,7 @@ def _json(record: Record) -> str:
         "status": record.status,
         "sent": record.sent,
         "received": record.received,
-        "version": f"HTTP/1.{record.minor}",
+        "version": f"HTTP/1.{record.asked.minor}",
     }
     for name, octets in _TEXTS.items():
         fields[name] = octets(record).decode("utf-8", "backslashreplace")
@@ -282,7 +292,7 @@ PLACEHOLDERS: Mapping[str, Callable[[Record, Escape], str]] = {
     "client": _client,
     "client_port": lambda record, escape: str(record.client_port),
     "request": _request,
-    "version": lambda record, escape: f"HTTP/1.{record.minor}",
+    "version": lambda record, escape: f"HTTP/1.{record.asked.minor}",
     "status": lambda record, escape: str(record.status or "-"),
     "sent": lambda record, escape: str(record.sent),
     "received": lambda record, escape: str(record.received),

@@ -1,8 +1,10 @@
-"""Which of several media types a client would rather have (RFC 9110 section 12.5.1)."""
+"""Which of several media types or content codings a client would rather have (RFC 9110 12.5)."""
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from proxyapp.wire.headers import split_list, split_parameters
@@ -69,3 +71,52 @@ def _quality(value: bytes) -> int | None:
         return None
     whole, _, decimals = value.partition(b".")
     return _MOST if whole == b"1" else int(decimals.ljust(3, b"0") or b"0")
+
+
+# Content codings (RFC 9110 section 12.5.3).
+
+_IDENTITY = b"identity"
+_ANY = b"*"
+# `gzip;q=0.5`: there are no other parameters than the weight (section 12.4.2).
+_CODING = re.compile(
+    rb"([!#$%&'*+.^_`|~0-9a-z-]+)(?:[ \t]*;[ \t]*q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?"
+)
+# Other names of a coding (section 8.4.1).
+_ALIASES = {b"x-gzip": b"gzip", b"x-compress": b"compress"}
+# Browsers send some 30 bytes. The bound keeps long nonsense out of the memory of the cache.
+_LONGEST_KEPT = 128
+
+
+def choose_coding(accept_encoding: bytes | None, offers: Sequence[bytes]) -> bytes | None:
+    """Return which of *offers* (registered names, lower case) to send, or None for identity.
+
+    The highest quality wins, and the first offer a tie. Identity, where it isn't named, comes
+    last. It is also what is left where nothing else may be sent, even with `identity;q=0`: bytes
+    that can be read anyway say more than a 406 (section 12.5.3 says SHOULD). So it is for a field
+    that can't be read.
+    """
+    if accept_encoding is None or not offers:
+        return None
+    is_short = len(accept_encoding) <= _LONGEST_KEPT
+    qualities = (_known_codings if is_short else _codings)(accept_encoding)
+    others = qualities.get(_ANY, 0)
+    best = max(offers, key=lambda offer: qualities.get(offer, others))
+    quality = qualities.get(best, others)
+    return best if quality and quality >= qualities.get(_IDENTITY, others) else None
+
+
+def _codings(value: bytes) -> dict[bytes, int]:
+    """Return the quality of each coding in *value*, in thousandths; nothing if it's malformed."""
+    qualities: dict[bytes, int] = {}
+    for element in split_list(value.lower()):
+        match = _CODING.fullmatch(element)
+        quality = _quality(match[2] or b"1") if match else None
+        if match is None or quality is None:
+            return {}
+        name = _ALIASES.get(match[1], match[1])
+        # Where a coding is named twice, the client means at least the lower of the two.
+        qualities[name] = min(quality, qualities.get(name, _MOST))
+    return qualities
+
+
+_known_codings = functools.lru_cache(maxsize=1024)(_codings)

@@ -63,7 +63,8 @@ class Arrivals:
         self.head = head
         parsed = self._parser.parse(head)
         asked = target.parse_target(parsed.method, parsed.target)
-        target.check_host(asked, parsed.fields)
+        if parsed.fields.combined.get(b"host") != asked.authority:
+            target.check_host(asked, parsed.fields)
         how = framing.request_framing(parsed)
         body = EMPTY if how is NO_BODY else self._make_body(how)
         return Request(parsed, asked, self._client, how, body), self._doors[asked.form]
@@ -100,7 +101,8 @@ class Arrivals:
 
         What came along with a CONNECT was meant for the tunnel: it may look like a request.
         """
-        if self.body is not None and not self.body.is_taken:
+        body = self.body
+        if body is not None and (not body.is_taken or body.error is not None):
             return False
         return request.head.method != b"CONNECT" or self.reader.is_empty
 

@@ -177,17 +177,13 @@ class ClientConnection(protocol.Protocol):
         if ended is None or self._receiver is not None or not self.transport.connected:
             return
         is_read = ended.request.body.is_complete
-        if not ended.reply.persists or not is_read or self._has_read_all:
-            self._close(is_read and self._arrivals.reader.is_empty)
+        is_empty = self._arrivals.reader.is_empty
+        if not ended.reply.persists or not is_read or (self._input_ended and is_empty):
+            self._close(is_read and is_empty)
             return
         self.sweep.set(self, self._around.limits.idle_timeout)
-        if not self._arrivals.reader.is_empty or self._is_held:
+        if not is_empty or self._is_held:
             self._take_requests()
-
-    @property
-    def _has_read_all(self) -> bool:
-        """Has the client sent its last byte, and is no request left among those it sent?"""
-        return self._input_ended and self._arrivals.reader.is_empty
 
     def _refuse(self, error: errors.ExchangeError) -> None:
         head = self._arrivals.head or self._arrivals.reader.take_rest()
@@ -209,9 +205,10 @@ class ClientConnection(protocol.Protocol):
 
     def may_persist(self, request: Request | None) -> bool:
         """See reply.Connection: the client wants it, and the request's body is or will be read."""
-        if request is None or self._has_read_all or self._closing is not None:
+        if request is None or self._closing is not None or not self._arrivals.leads_on(request):
             return False
-        if not self._arrivals.leads_on(request):
+        # Has the client sent its last byte, and is no request left among those it sent?
+        if self._input_ended and self._arrivals.reader.is_empty:
             return False
         return framing.persists(request.head.minor, request.head.fields)
 

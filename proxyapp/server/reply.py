@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from proxyapp import errors, stream
@@ -14,12 +14,14 @@ from proxyapp.net.transport import Transport
 from proxyapp.rules import hops
 from proxyapp.rules.conditions import http_date
 from proxyapp.rules.logformat import Record
+from proxyapp.rules.ranges import ByteRange
 from proxyapp.wire import writer
 from proxyapp.wire.framing import NO_BODY, Framing, Kind
 from proxyapp.wire.headers import Fields
 from proxyapp.wire.messages import OutgoingResponse
 
 _LENGTH = Kind.LENGTH
+_OF_KNOWN_LENGTH = Framing(Kind.LENGTH)
 
 
 class Connection(Protocol):
@@ -78,6 +80,11 @@ class ClientReply:
         return f"<ClientReply {self.record.status}, {self.record.sent} bytes sent>"
 
     @property
+    def local_host(self) -> str:
+        """See Reply."""
+        return str(getattr(self.transport.getHost(), "host", ""))
+
+    @property
     def local_port(self) -> int:
         """See Reply."""
         return int(getattr(self.transport.getHost(), "port", 0))
@@ -91,18 +98,32 @@ class ClientReply:
 
     def answer(self, head: OutgoingResponse, body: bytes) -> None:
         """See Reply."""
-        self._begin_own(head, len(body))
-        if body:
-            self.write(body)
+        self.pass_on(self._own(head, len(body)), body)
+
+    def pass_on(self, head: OutgoingResponse, body: bytes) -> None:
+        """See Reply."""
+        data = self._begin(head, _OF_KNOWN_LENGTH, is_last=False)
+        if self._has_body:
+            self.record.sent += len(body)
+            data += body
+        self.transport.write(data)
+
+    async def answer_pieces(
+        self, head: OutgoingResponse, file: sendfile.File, pieces: Sequence[bytes | ByteRange]
+    ) -> None:
+        """See Reply."""
+        size = sum(_size(piece) for piece in pieces)
+        self.begin(self._own(head, size), Framing(Kind.LENGTH, size))
+        for piece in pieces if self._has_body else ():
+            if isinstance(piece, bytes):
+                self.write(piece)
+            else:
+                self.flush()
+                await self._send_range(file, piece)
         self.flush()
 
-    async def answer_file(self, head: OutgoingResponse, file: int, offset: int, size: int) -> None:
-        """See Reply."""
-        self._begin_own(head, size)
-        self.flush()
-        if not self._has_body or not size:
-            return
-        job = sendfile.send_file(self.transport, file, offset, size)
+    async def _send_range(self, file: sendfile.File, piece: ByteRange) -> None:
+        job = sendfile.send_file(self.transport, file, piece.offset, piece.size)
         watch = Drain(
             self._connection.sweep,
             self.stall_timeout,
@@ -111,17 +132,22 @@ class ClientReply:
         )
         try:
             await job.done
-        except sendfile.FileShrank:
-            raise errors.InternalError("the file became shorter while it was sent") from None
+        except sendfile.FileChanged as error:
+            raise errors.InternalError("the file changed while it was sent") from error
         except ConnectionError:
             raise errors.ClientGone("the client closed the connection") from None
         finally:
             watch.stop()
             job.stop()
-            self.record.sent += size - job.remaining
+            self.record.sent += piece.size - job.remaining
 
     def begin(self, head: OutgoingResponse, body: Framing, is_last: bool = False) -> stream.Sink:
         """See Reply."""
+        self._held = [self._begin(head, body, is_last)]
+        return self
+
+    def _begin(self, head: OutgoingResponse, body: Framing, is_last: bool) -> bytes:
+        """Settle how the body is framed and what becomes of the connection; return the head."""
         request = self.request
         self.has_begun = True
         self.record.status = head.status
@@ -134,8 +160,7 @@ class ClientReply:
             head = _with_field(head, (b"Connection", b"close"))
         elif request is not None and request.head.minor == 0:
             head = _with_field(head, (b"Connection", b"keep-alive"))
-        self._held = [writer.response_head(head)]
-        return self
+        return writer.response_head(head)
 
     def take_over(self, head: OutgoingResponse | None, receiver: stream.Receiver) -> TakenOver:
         """See Reply."""
@@ -186,14 +211,14 @@ class ClientReply:
 
     # Heads.
 
-    def _begin_own(self, head: OutgoingResponse, size: int) -> None:
+    def _own(self, head: OutgoingResponse, size: int) -> OutgoingResponse:
+        """Add what every answer of ours says."""
         fields = list(head.fields)
         self.record.content_type = dict(fields).get(b"Content-Type", b"")
         if head.status not in (204, 304):
             fields.append((b"Content-Length", b"%d" % size))
         fields.append((b"Date", http_date(int(self._seconds()))))
-        own = OutgoingResponse(head.status, head.reason, fields, head.lines)
-        self.begin(own, Framing(Kind.LENGTH, size))
+        return OutgoingResponse(head.status, head.reason, fields, head.lines)
 
     def _begin_without_length(self, head: OutgoingResponse, body: Framing) -> OutgoingResponse:
         """Settle how a body of unknown length ends, or that there is none."""
@@ -213,6 +238,10 @@ class ClientReply:
             # with the connection.
             self.persists = False
         return head
+
+
+def _size(piece: bytes | ByteRange) -> int:
+    return len(piece) if isinstance(piece, bytes) else piece.size
 
 
 def _with_field(head: OutgoingResponse, field: tuple[bytes, bytes]) -> OutgoingResponse:

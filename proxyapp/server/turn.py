@@ -42,17 +42,13 @@ class Turn:
         self._door = door
         self._on_end = on_end
         self._running: Task | None = None
-        head, client = request.head, request.client
+        client = request.client
         record = Record(
             started=around.seconds(),
             client_host=client.host,
             client_port=client.port,
             service=door.service,
-            method=head.method,
-            target=head.target,
-            minor=head.minor,
-            referer=head.fields.get(b"referer") or b"",
-            user_agent=head.fields.get(b"user-agent") or b"",
+            asked=request.head,
         )
         self.reply = ClientReply(connection, request, record, around.seconds)
 
@@ -109,8 +105,7 @@ def refuse(
         started=around.seconds(),
         client_host=client.host,
         client_port=client.port,
-        method=asked.method,
-        target=asked.target,
+        asked=asked,
         error=error.token,
         reason=error.reason,
     )

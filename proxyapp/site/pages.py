@@ -1,27 +1,19 @@
-"""Every page that the product writes itself: failures, and the welcome of a site without files."""
+"""Pages that the product writes itself, as HTML and as plain text; first of all its failures."""
 
 from __future__ import annotations
 
 import html
 import re
-from collections.abc import Sequence
 from string import Template
 from typing import NamedTuple
 
 from proxyapp import errors
-from proxyapp.exchange import Reply, Request
 from proxyapp.rules.negotiation import preferred
 from proxyapp.wire.headers import RawFields
-from proxyapp.wire.messages import OutgoingResponse
-from proxyapp.wire.target import Origin, parse_authority
 from proxyapp.wire.writer import reason_for
 
 _HTML, _TEXT = b"text/html", b"text/plain"
-_FIELDS: RawFields = [
-    (b"Cache-Control", b"no-store"),
-    (b"Content-Security-Policy", b"default-src 'none'; style-src 'unsafe-inline'"),
-    (b"X-Content-Type-Options", b"nosniff"),
-]
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 # Bytes of one piece of text, escapes included; keeps an error page below 3 KiB.
 LONGEST_TEXT = 600
 _HALF_ENTITY = re.compile(r"&[^;]*\Z")
@@ -37,18 +29,50 @@ _PAGE = Template("""\
 body { font: 1rem/1.5 system-ui, sans-serif; max-width: 42rem; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.5rem }
 h2 { font-size: 1.1rem; margin-bottom: 0 }
-pre { white-space: pre-wrap; overflow-wrap: anywhere; padding: .5rem; background: #8882 }
+body { overflow-wrap: anywhere }
+pre { white-space: pre-wrap; padding: .5rem; background: #8882 }
+pre { user-select: all; -webkit-user-select: all }
+img { max-width: 100% }
+nav a { display: inline-block; padding: .3rem .6rem .3rem 0 }
 </style>
 <h1>$title</h1>
 $blocks""")
 
 
+# A page with more headings than this begins with links to them.
+_FEW_HEADINGS = 6
+
+
+class Picture(NamedTuple):
+    """A picture from elsewhere: its absolute URL, and the words where it can't be loaded."""
+
+    url: str
+    instead: str
+
+
 class Block(NamedTuple):
-    """A part of a page as plain text: paragraphs, then lines shown exactly as they are."""
+    """A part of a page as plain text: paragraphs, then lines shown exactly as they are.
+
+    A picture after the paragraphs is for HTML only.
+    """
 
     heading: str
     paragraphs: tuple[str, ...]
     lines: tuple[str, ...]
+    picture: Picture | None = None
+
+    def to_html(self, anchor: str) -> str:
+        """Return the block as HTML; *anchor* is where links find it."""
+        parts = [f"<p>{_escaped(paragraph)}</p>" for paragraph in self.paragraphs]
+        if self.heading:
+            parts.insert(0, f'<h2 id="{anchor}">{_escaped(self.heading)}</h2>')
+        if self.picture is not None:
+            url, instead = map(_escaped, self.picture)
+            parts.append(f'<p><img src="{url}" alt="{instead}"></p>')
+        if self.lines:
+            # Nothing but the lines themselves: a tap marks them all, to be copied.
+            parts.append("<pre>" + "\n".join(map(_escaped, self.lines)) + "</pre>")
+        return "\n".join(parts)
 
 
 class Page(NamedTuple):
@@ -59,13 +83,15 @@ class Page(NamedTuple):
 
     def to_html(self) -> str:
         """Return the page as HTML, every text in it escaped."""
-        parts = []
-        for block in self.blocks:
-            if block.heading:
-                parts.append(f"<h2>{_escaped(block.heading)}</h2>")
-            parts += [f"<p>{_escaped(paragraph)}</p>" for paragraph in block.paragraphs]
-            if block.lines:
-                parts.append("<pre>" + "\n".join(map(_escaped, block.lines)) + "</pre>")
+        anchored = [(f"part-{number}", block) for number, block in enumerate(self.blocks, 1)]
+        links = [
+            f'<a href="#{anchor}">{_escaped(block.heading)}</a>'
+            for anchor, block in anchored
+            if block.heading
+        ]
+        parts = [block.to_html(anchor) for anchor, block in anchored]
+        if len(links) > _FEW_HEADINGS:
+            parts.insert(0, "<nav>\n" + "\n".join(links) + "\n</nav>")
         return _PAGE.substitute(title=_escaped(self.title), blocks="\n".join(parts) + "\n")
 
     def to_text(self) -> str:
@@ -82,7 +108,17 @@ def render(page: Page, accept: bytes | None) -> tuple[RawFields, bytes]:
     """Return the fields and the body of *page*: HTML for those who prefer it, else plain text."""
     media_type = preferred(accept, (_TEXT, _HTML))
     text = page.to_html() if media_type == _HTML else page.to_text()
-    return [(b"Content-Type", media_type + b"; charset=utf-8"), *_FIELDS], text.encode("utf-8")
+    policy = _POLICY
+    pictures = [block.picture.url for block in page.blocks if block.picture is not None]
+    if pictures:
+        policy += "; img-src " + " ".join(pictures)
+    fields: RawFields = [
+        (b"Content-Type", media_type + b"; charset=utf-8"),
+        (b"Cache-Control", b"no-store"),
+        (b"Content-Security-Policy", policy.encode("ascii")),
+        (b"X-Content-Type-Options", b"nosniff"),
+    ]
+    return fields, text.encode("utf-8")
 
 
 def _printable(text: str) -> str:
@@ -113,20 +149,27 @@ _ADVICE: dict[type[errors.ExchangeError], str] = {
     errors.NotFound: "Check the spelling of the address; upper and lower case differ.",
     errors.MethodNotAllowed: "Only the methods named in the Allow field of this answer work here.",
     errors.RequestTimeout: "Send the request again; if this happens often, look at the network.",
+    errors.Conflict: "Look at what is there now, and go on from that.",
+    errors.PreconditionFailed: "Load it again, and then repeat the request.",
     errors.BodyTooLarge: "The limit is [limits] body in the configuration.",
     errors.TargetTooLong: "The limit is [limits] request_head in the configuration.",
     errors.Misdirected: "Check the port in the address: this one has another purpose.",
     errors.HeadTooLarge: "Delete the cookies of this site. The limits are [limits] request_head "
     "and headers in the configuration.",
+    errors.UnsupportedCoding: "Send the body without Content-Encoding.",
     errors.RangeNotSatisfiable: "Load the file again from its beginning.",
     errors.UnknownTransferCoding: "Send the body with Content-Length, or chunked.",
     errors.UnknownVersion: "Use HTTP/1.1.",
     errors.Refused: "If this should be allowed, ask whoever looks after this gateway.",
+    errors.Unauthorized: "Give your name and password; whoever looks after this gateway has them.",
+    errors.ProxyAuthenticationRequired: "Give your name and password in the proxy settings.",
+    errors.TooManyRequests: "Wait as long as the Retry-After field of this answer says.",
     errors.DestinationDenied: "If this address should be reached, add it to [access] destinations "
     "in the configuration.",
     errors.LoopDetected: "Check that the address isn't the gateway's own, and that no two proxies "
     "are set up to use each other.",
     errors.Overloaded: "Try again in a moment. If this happens often, raise the limits.",
+    errors.InsufficientStorage: "Make room on the gateway's disk, and send it again.",
     errors.NameUnknown: "Check the spelling of the name, and that the gateway's DNS works.",
     errors.NameTimeout: "Check that the gateway's DNS servers can be reached.",
     errors.OriginUnreachable: "Check that the gateway's line is up and has a route there.",
@@ -155,7 +198,9 @@ def error_page(
     phrase = reason_for(error.status).decode("ascii")
     advice = next(_ADVICE[kind] for kind in type(error).__mro__ if kind in _ADVICE)
     sentence = error.reason[:1].upper() + error.reason[1:] + "."
-    lines = [f"{_ascii(method)} {_ascii(url)}".strip()]
+    # RFC 9110 section 8.6: the Content-Length for HEAD is that of the page GET would get.
+    shown = b"GET" if method == b"HEAD" else method
+    lines = [f"{_ascii(shown)} {_ascii(url)}".strip()]
     if request_id:
         # Ours, and short; a bound all the same.
         lines.append(f"Request id: {request_id[:64]}")
@@ -204,85 +249,3 @@ def _sf_string(text: str) -> bytes:
     """Return *text* as a structured field's string (RFC 8941 section 3.3.3)."""
     plain = _clipped(_printable(text)).encode("ascii", "replace")
     return b'"%b"' % plain.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
-
-
-# The welcome page.
-
-_ALLOW = (b"Allow", b"GET, HEAD")
-# Stands for our address where the client didn't say by which one it reached us (HTTP/1.0).
-_UNKNOWN_HOST = "ADDRESS-OF-THIS-GATEWAY"
-
-
-class WelcomeSite:
-    """The site where no files are configured: one page that says how to use the proxy.
-
-    *proxy_ports* are those the proxy listens on, the one to recommend first.
-    """
-
-    def __init__(self, proxy_ports: Sequence[int]) -> None:
-        self._proxy_ports = proxy_ports
-
-    async def respond(self, request: Request, reply: Reply) -> None:
-        """See Responder."""
-        reply.record.service = "site"
-        path, _, _ = request.target.path.partition(b"?")
-        if path != b"/":
-            raise errors.NotFound("no files are served here, only a welcome page at /")
-        if request.head.method not in (b"GET", b"HEAD"):
-            raise errors.MethodNotAllowed("the welcome page can only be read", (_ALLOW,))
-        page = welcome_page(_host_asked(request), self._proxy_ports)
-        fields, body = render(page, request.head.fields.get(b"accept"))
-        reply.answer(OutgoingResponse(200, b"OK", fields), body)
-
-
-def _host_asked(request: Request) -> str:
-    """Return the host by which the client reached us, as it stands in a URL."""
-    origin = request.target.origin or _origin_of(request.head.fields.get(b"host"))
-    if origin is None:
-        return _UNKNOWN_HOST
-    return f"[{origin.host}]" if ":" in origin.host else origin.host
-
-
-def _origin_of(host: bytes | None) -> Origin | None:
-    try:
-        return parse_authority("http", host) if host else None
-    except errors.BadRequest:
-        return None
-
-
-def welcome_page(host: str, proxy_ports: Sequence[int]) -> Page:
-    """Return the page that says how to use the proxy at *host*."""
-    files = Block("Files", ("To serve files here, name their folder in [site] root.",), ())
-    if not proxy_ports:
-        return Page("proxyapp", (Block("", ("It runs, without a proxy.",), ()), files))
-    port, *others = proxy_ports
-    proxy = f"http://{host}:{port}"
-    also = f" So do the ports {', '.join(map(str, others))}." if others else ""
-    welcome = f"This gateway's proxy for HTTP and HTTPS listens on port {port}.{also}"
-    blocks = (
-        Block("", (welcome,), (proxy,)),
-        Block(
-            "Shell",
-            (),
-            (
-                f"export http_proxy={proxy} https_proxy={proxy}",
-                f"export no_proxy=localhost,127.0.0.1,{host}",
-            ),
-        ),
-        Block("curl", (), (f"curl -x {proxy} https://example.com/",)),
-        Block(
-            "apt",
-            ("In /etc/apt/apt.conf.d/80proxy:",),
-            (f'Acquire::http::Proxy "{proxy}/";', f'Acquire::https::Proxy "{proxy}/";'),
-        ),
-        Block(
-            "pip", (), (f"pip install --proxy {proxy} NAME", f"pip config set global.proxy {proxy}")
-        ),
-        Block(
-            "Browser, phone, tablet",
-            ("In the proxy settings choose manual, for HTTP and for HTTPS:",),
-            (f"Host {host}", f"Port {port}"),
-        ),
-        files,
-    )
-    return Page("proxyapp", blocks)

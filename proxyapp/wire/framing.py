@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import functools
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from proxyapp import errors
 from proxyapp.wire.headers import Fields, split_tokens
@@ -24,7 +24,8 @@ class Kind(enum.Enum):
     CLOSE = "close"
 
 
-class Framing(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Framing:
     """The framing of one body; *length* in bytes, 0 unless *kind* is LENGTH."""
 
     kind: Kind

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 RawFields: TypeAlias = list[tuple[bytes, bytes]]
 
@@ -30,19 +30,17 @@ class Fields:
     __slots__ = ("_entries", "combined", "lines", "memo", "repeated")
 
     def __init__(self, raw: RawFields, lines: list[bytes] | None = None) -> None:
-        """Take name and value pairs; or *lines*, each known to be name, colon and value."""
+        """Take name and value pairs; or those read from *lines*, with names in lower case."""
+        # For whoever derives something costly from the fields, which never change.
+        self.memo: object = None
+        self.repeated = _NONE
         if lines is None:
             lines = [b"%b: %b" % field for field in raw]
-        # For whoever derives something costly from the fields, which never change.
-        self.memo: tuple[object, bytes] | None = None
+            raw = [(name.lower(), value) for name, value in raw]
         self.lines = lines
-        self.repeated = _NONE
-        entries = list(map(_KNOWN.get, lines))
-        if None in entries:
-            entries = [_KNOWN.get(line) or _take_apart(line) for line in lines]
-        self._entries = cast("list[tuple[bytes, bytes]]", entries)
-        self.combined = dict(self._entries)
-        if len(self.combined) < len(lines):
+        self._entries = raw
+        self.combined = combined = dict(raw)
+        if len(combined) < len(lines):
             self._combine()
 
     def _combine(self) -> None:
@@ -105,23 +103,15 @@ class Fields:
         return self.combined.keys()
 
 
-# Clients and origins send the same lines over and over; a line that is known costs a look-up. What
-# is long, or secret, isn't kept; a full memory (a few MB) is emptied rather than managed.
-_KNOWN: dict[bytes, tuple[bytes, bytes]] = {}
-_MOST_KNOWN = 8192
-_LONGEST_KNOWN = 128
-_NOT_KEPT = frozenset(b"cookie set-cookie authorization proxy-authorization".split())
-
-
-def _take_apart(line: bytes) -> tuple[bytes, bytes]:
-    """Return the name in lower case and the value of *line*."""
+def take_apart(line: bytes) -> tuple[bytes, bytes]:
+    """Return the name, in lower case, and the value of a field *line*."""
     name, _, value = line.partition(b":")
-    entry = name.lower(), value.strip(b" \t")
-    if len(line) <= _LONGEST_KNOWN and entry[0] not in _NOT_KEPT:
-        if len(_KNOWN) >= _MOST_KNOWN:
-            _KNOWN.clear()
-        _KNOWN[line] = entry
-    return entry
+    return name.lower(), value.strip(b" \t")
+
+
+def of_lines(lines: list[bytes]) -> Fields:
+    """Return the fields that stand on *lines*, each known to be name, colon and value."""
+    return Fields([take_apart(line) for line in lines], lines)
 
 
 NO_FIELDS = Fields([])

@@ -11,20 +11,23 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias, cast
 
 import httptools
 
 from proxyapp import errors
 from proxyapp.wire import headers
-from proxyapp.wire.headers import NO_FIELDS, Fields
+from proxyapp.wire.headers import NO_FIELDS, Fields, RawFields
 from proxyapp.wire.messages import RequestHead, ResponseHead
 
 _END = b"\r\n\r\n"
-# RFC 9112 section 3: one space each. A method is any token (RFC 9110 section 9.1); what a target
-# may hold is for wire.target to say, but no blank or control character can be part of one.
-_REQUEST_LINE = re.compile(
-    rb"(" + headers.TOKEN.pattern + rb") ([^\x00-\x20\x7f]+) HTTP/([0-9])\.([0-9])\r\n"
+# RFC 9112 section 3: one space each. A method is any token (RFC 9110 section 9.1); a target is
+# visible ASCII, and what else it may be is for wire.target to say.
+_REQUEST_LINE = re.compile(rb"(" + headers.TOKEN.pattern + rb") ([!-~]+) HTTP/1\.([0-9])\r\n")
+_ALMOST_REQUEST_LINE = re.compile(
+    headers.TOKEN.pattern + rb" ([^\x00-\x20\x7f]+) HTTP/([0-9])\.[0-9]\r\n"
 )
 # RFC 9112 section 4, and the lone common fault: no space after the code where the reason is empty.
 _STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?\r\n")
@@ -39,7 +42,8 @@ _TLS_HANDSHAKE = 0x16
 _NOT_IN_TRAILERS = (b"transfer-encoding", b"content-length", b"host")
 
 
-class HeadLimits(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class HeadLimits:
     """The largest head: *size* in bytes with both line ends, *fields* in field lines."""
 
     size: int = 64 * 1024
@@ -213,10 +217,8 @@ class RequestParser:
         """
         line = _REQUEST_LINE.match(head)
         if line is None:
-            raise errors.BadRequest("the request line isn't method, target and version")
-        method, target, major, minor = line.groups()
-        if major != b"1":
-            raise errors.UnknownVersion("only HTTP/1.1 and HTTP/1.0 are spoken here")
+            raise _request_line_fault(head)
+        method, target, minor = line.groups()
         section = head[line.end() :]
         fields = self._fields if section == self._section else self._read(section)
         # RFC 9110 section 6.2: a higher minor version is read as the highest we know.
@@ -225,13 +227,23 @@ class RequestParser:
         return RequestHead(method, target, 0 if minor == b"0" else 1, fields)
 
     def _read(self, section: bytes) -> Fields:
-        parser = httptools.HttpRequestParser(_NOBODY)
-        fields = _read_fields(parser, b"POST / HTTP/1.1\r\n", section, self._limits)
+        fields = _read_fields(
+            httptools.HttpRequestParser, b"POST / HTTP/1.1\r\n", section, self._limits
+        )
         if b"host" in fields.repeated:
             raise errors.BadRequest("more than one Host field")
         if len(section) <= _LONGEST_REMEMBERED:
             self._section, self._fields = section, fields
         return fields
+
+
+def _request_line_fault(head: bytes) -> errors.ClientFault:
+    line = _ALMOST_REQUEST_LINE.match(head)
+    if line is None:
+        return errors.BadRequest("the request line isn't method, target and version")
+    if line[2] != b"1":
+        return errors.UnknownVersion("only HTTP/1.1 and HTTP/1.0 are spoken here")
+    return errors.BadRequest("the request target has characters that must be percent-encoded")
 
 
 # Bytes of a field section; ten thousand idle connections shall not each hold a long one.
@@ -250,7 +262,7 @@ def parse_response(head: bytes, limits: HeadLimits) -> ResponseHead:
     """
     end = head.find(b"\n") + 1
     status, reason, minor = _parse_status_line(head[:end])
-    fields = _read_fields(httptools.HttpResponseParser(_NOBODY), _STATUS_SHOWN, head[end:], limits)
+    fields = _read_fields(httptools.HttpResponseParser, _STATUS_SHOWN, head[end:], limits)
     return ResponseHead(status, reason, minor, fields)
 
 
@@ -270,39 +282,69 @@ def parse_trailers(section: bytes, limits: HeadLimits) -> Fields:
 
     Raises BadRequest: too many of them are a broken body, not a head too large.
     """
-    parser = httptools.HttpResponseParser(_NOBODY)
     try:
-        fields = _read_fields(parser, _STATUS_SHOWN, section, limits)
+        fields = _read_fields(httptools.HttpResponseParser, _STATUS_SHOWN, section, limits)
     except errors.HeadTooLarge:
         raise errors.BadRequest(f"more than {limits.fields} trailer fields") from None
-    if b"" in fields:
-        raise errors.BadRequest("an empty line inside the trailer section")
     for name in _NOT_IN_TRAILERS:
         if name in fields:
             raise errors.BadRequest("a trailer field that would frame or route the message")
     return fields
 
 
+# Clients and origins send the same lines over and over, and one that llhttp has accepted needs no
+# second look. What is long or secret isn't kept, nor what llhttp judges together with other lines
+# (it judges repeated ones, too); a full memory, a few MB, is emptied rather than managed.
+_ACCEPTED: dict[bytes, tuple[bytes, bytes]] = {}
+_MOST_ACCEPTED = 8192
+_LONGEST_ACCEPTED = 128
+_NOT_KEPT = frozenset(
+    (b"", *b"cookie set-cookie authorization proxy-authorization transfer-encoding".split())
+)
+
+
+_Llhttp: TypeAlias = httptools.HttpRequestParser | httptools.HttpResponseParser
+
+
 def _read_fields(
-    parser: httptools.HttpRequestParser | httptools.HttpResponseParser,
-    start_line: bytes,
-    section: bytes,
-    limits: HeadLimits,
+    make_parser: Callable[[object], _Llhttp], start_line: bytes, section: bytes, limits: HeadLimits
 ) -> Fields:
-    """Have llhttp check *section*, field lines and the final empty line; return its fields."""
+    """Return the fields in *section*, field lines and the final empty line, checked by llhttp."""
+    lines = section.split(b"\r\n")
+    is_whole = lines[-2:] == [b"", b""]
+    del lines[-2:]
+    entries = list(map(_ACCEPTED.get, lines))
+    fields = None if None in entries else Fields(cast(RawFields, entries), lines)
+    if fields is None or fields.repeated or not is_whole:
+        _ask_llhttp(make_parser(_NOBODY), start_line + section)
+        if not is_whole or b"" in lines:
+            raise errors.BadRequest("the head doesn't end in its only empty line")
+        fields = Fields(list(map(_accept, lines)), lines)
+    if len(lines) > limits.fields:
+        raise errors.HeadTooLarge(f"the head has more than {limits.fields} fields")
+    return fields
+
+
+def _ask_llhttp(parser: _Llhttp, shown: bytes) -> None:
     try:
-        parser.feed_data(start_line + section)
+        parser.feed_data(shown)
     except httptools.HttpParserUpgrade:
         pass  # an Upgrade field: llhttp stops behind the head, where nothing is left anyway
     except httptools.HttpParserError:
-        raise _fault(start_line + section) from None
-    if section[-4:] != _END and section != b"\r\n":
-        raise errors.BadRequest("the head doesn't end in an empty line")
-    lines = section.split(b"\r\n")
-    del lines[-2:]
-    if len(lines) > limits.fields:
-        raise errors.HeadTooLarge(f"the head has more than {limits.fields} fields")
-    return Fields([], lines)
+        raise _fault(shown) from None
+
+
+def _accept(line: bytes) -> tuple[bytes, bytes]:
+    """Take *line* apart, and remember it."""
+    known = _ACCEPTED.get(line)
+    if known is not None:
+        return known
+    entry = headers.take_apart(line)
+    if len(line) <= _LONGEST_ACCEPTED and entry[0] not in _NOT_KEPT:
+        if len(_ACCEPTED) >= _MOST_ACCEPTED:
+            _ACCEPTED.clear()
+        _ACCEPTED[line] = entry
+    return entry
 
 
 def _fault(shown: bytes) -> errors.BadRequest:

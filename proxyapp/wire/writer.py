@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from proxyapp import errors
 from proxyapp.wire.headers import Fields
-from proxyapp.wire.messages import OutgoingRequest, OutgoingResponse
+from proxyapp.wire.messages import OutgoingResponse
 
+_NO_MORE = (b"", b"")
 LAST_CHUNK = b"0\r\n\r\n"
 _REASONS = {status.value: status.phrase.encode("ascii") for status in http.HTTPStatus}
 _REASONS[508] = b"Loop Detected"
@@ -19,13 +20,13 @@ def reason_for(status: int) -> bytes:
     return _REASONS.get(status, b"")
 
 
-def request_head(head: OutgoingRequest) -> bytes:
-    """Return *head* as bytes, always as HTTP/1.1: the version is the sender's own.
+def request_head(method: bytes, target: bytes, section: bytes) -> bytes:
+    """Return a request head as bytes, always as HTTP/1.1: the version is the sender's own.
 
-    Raises InternalError where a part of it would begin a line of its own.
+    *section* is its field lines, made by `section`. Raises InternalError where the rest would begin
+    a line of its own.
     """
-    start = b"%b %b HTTP/1.1\r\n" % (head.method, head.target)
-    return _checked(start, 1) + head.section
+    return _checked(b"%b %b HTTP/1.1\r\n" % (method, target), 1) + section
 
 
 def response_head(head: OutgoingResponse) -> bytes:
@@ -33,8 +34,10 @@ def response_head(head: OutgoingResponse) -> bytes:
 
     Raises InternalError where a part of it would begin a line of its own.
     """
-    start = b"HTTP/1.1 %d %b" % (head.status, head.reason)
-    lines = [start, *head.lines, *map(_line, head.fields), b"", b""]
+    lines = [b"HTTP/1.1 %d %b" % (head.status, head.reason), *head.lines]
+    if head.fields:
+        lines += map(_line, head.fields)
+    lines += _NO_MORE
     return _checked(b"\r\n".join(lines), len(lines) - 1)
 
 
@@ -47,7 +50,7 @@ def section(lines: Sequence[bytes]) -> bytes:
 
 
 def _joined(lines: Sequence[bytes]) -> bytes:
-    return _checked(b"\r\n".join([*lines, b"", b""]), len(lines) + 1)
+    return _checked(b"\r\n".join([*lines, *_NO_MORE]), len(lines) + 1)
 
 
 def _line(field: tuple[bytes, bytes]) -> bytes:

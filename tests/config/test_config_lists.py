@@ -205,6 +205,83 @@ def test_name_servers_read(text: str, servers: tuple[str, ...]) -> None:
     assert lists.name_servers(text, NOWHERE) == servers
 
 
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("*", "is every host; names, .domains or networks would be right"),
+        ("*.*", "is every host"),
+        ("*.-x", "is not a host"),
+        ("a b..c", "'b..c' is not a host"),
+        ("http://a.lan", "is not a network"),
+        ("10.0.0.1/8", "10.0.0.0/8 would be right"),
+        ("fe80::1%eth0", "the address alone would be right"),
+        ("b\u00fccher.lan", "xn--bcher-kva.lan would be right"),
+    ],
+)
+def test_direct_hosts_refuse(text: str, complaint: str) -> None:
+    """What clients couldn't match a host with is refused."""
+    assert complaint in reasons(lists.direct_hosts, text)[0]
+
+
+def test_direct_hosts_read(tmp_path: Path) -> None:
+    """They come as text, networks in their shortest form, each once; a file may hold them."""
+    (tmp_path / "direct.txt").write_text("nas # ours\n*.cam.lan\n")
+    at = Surroundings(tmp_path / "proxyapp.ini", {})
+    text = "Files.Corp .lab.example\nfiles.corp, 10.9.0.0/255.255.0.0 ::1 @direct.txt public"
+    assert lists.direct_hosts(text, at) == (
+        *("files.corp", ".lab.example", "10.9.0.0/16", "::1/128", "nas", "*.cam.lan", "public"),
+    )
+    assert lists.direct_hosts("", at) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("gate.lan", "has no port; gateway.lan:3128 or [fd00::1]:3128 is right"),
+        ("fd00::1", "has no port"),
+        ("[fd00::1]", "has no port"),
+        ("gate.lan:", "is not a port"),
+        ("gate.lan:0", "is not a port"),
+        ("gate.lan:http", "is not a port"),
+        ("http://gate.lan:3128", "has no port"),
+        (":3128", "names no host"),
+        (".lan:3128", "names no host"),
+        ("*:3128", "names no host"),
+        ("[gate]:3128", "names no host"),
+        ("[192.168.7.1]:3128", "names no host"),
+        ("[fe80::1%eth0]:3128", "names no host"),
+        ("ga_te!:3128", "names no host"),
+    ],
+)
+def test_gateways_refuse(text: str, complaint: str) -> None:
+    """A gateway is a host with its port, as a PAC spells it."""
+    assert complaint in reasons(lists.gateways, text)[0]
+
+
+def test_gateways_read() -> None:
+    """They come in their order, each once."""
+    text = "Gate.lan:3128, 192.168.7.1:3128\n[fd00::1]:8080 gate.lan:3128"
+    expected = ("gate.lan:3128", "192.168.7.1:3128", "[fd00::1]:8080")
+    assert lists.gateways(text, NOWHERE) == expected
+    assert lists.gateways("", NOWHERE) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [("zstd", "zst"), ("gz", "gzip"), (".gz", "gzip"), ("brotli", "br"), ("xz", "br, zst, gzip")],
+)
+def test_content_codings_refuse(text: str, right: str) -> None:
+    """A coding by another of its names is told apart from one that there isn't."""
+    (reason,) = reasons(lists.content_codings, f"br {text}")
+    assert reason == f"{text!r} is no content coding here; {right} would be right"
+
+
+def test_content_codings_read() -> None:
+    """Their order is the preference; none turns siblings off."""
+    assert lists.content_codings("GZIP, br gzip", NOWHERE) == ("gzip", "br")
+    assert lists.content_codings("", NOWHERE) == ()
+
+
 def test_file_names() -> None:
     """Index files are names without folders."""
     assert lists.file_names("index.html index.htm", NOWHERE) == ("index.html", "index.htm")
@@ -221,6 +298,9 @@ def test_lists_read_or_complain(text: str) -> None:
         lists.ports,
         lists.name_servers,
         lists.file_names,
+        lists.direct_hosts,
+        lists.gateways,
+        lists.content_codings,
     ):
         try:
             parse(text, NOWHERE)

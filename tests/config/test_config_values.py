@@ -184,6 +184,7 @@ def test_choice() -> None:
     assert parse("", NOWHERE) is Forwarding.OFF
     assert parse("X-Forwarded-For", NOWHERE) is Forwarding.X_FORWARDED_FOR
     assert "off, x-forwarded-for, forwarded, transparent" in reasons(parse, "on")
+    assert values.choice(Forwarding, "forwarded")("", NOWHERE) is Forwarding.FORWARDED
 
 
 @pytest.mark.parametrize(

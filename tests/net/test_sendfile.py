@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
@@ -12,42 +14,50 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.testing import StringTransport
 
 from proxyapp.net import sendfile
-from proxyapp.net.sendfile import CopyFile, FileShrank, SendFile, send_file
+from proxyapp.net.sendfile import CopyFile, FileChanged, SendFile, send_file
 from tests.net.loopback import Network, Peer, Witness, flow, turn
 
 MIB = 1 << 20
 SMALL = 4096
 SIZE = 3 * MIB + 17
 
-Opened = Callable[[bytes], int]
+Opened = Callable[[bytes], "Opening"]
 # A job for the same thing: by the kernel, or copied.
-Send = Callable[[Witness, int, int, int], SendFile | CopyFile]
+Send = Callable[[Witness, "Opening", int, int], SendFile | CopyFile]
+
+
+class Opening(NamedTuple):
+    """See sendfile.File."""
+
+    descriptor: int
+    status: os.stat_result
 
 
 @pytest.fixture
 def opened(tmp_path: Path) -> Iterator[Opened]:
     """Return what makes a file and opens it; all are closed at the end."""
-    files: list[int] = []
+    files: list[Opening] = []
 
-    def make(content: bytes) -> int:
+    def make(content: bytes) -> Opening:
         path = tmp_path / str(len(files))
         path.write_bytes(content)
-        files.append(os.open(path, os.O_RDONLY))
+        descriptor = os.open(path, os.O_RDONLY)
+        files.append(Opening(descriptor, os.fstat(descriptor)))
         return files[-1]
 
     yield make
     for file in files:
-        os.close(file)
+        os.close(file.descriptor)
 
 
-def by_kernel(ours: Witness, file: int, offset: int, size: int) -> SendFile | CopyFile:
+def by_kernel(ours: Witness, file: Opening, offset: int, size: int) -> SendFile | CopyFile:
     """Send as a plain connection does."""
     job = send_file(ours.transport, file, offset, size)
     assert isinstance(job, SendFile)
     return job
 
 
-def by_copy(ours: Witness, file: int, offset: int, size: int) -> SendFile | CopyFile:
+def by_copy(ours: Witness, file: Opening, offset: int, size: int) -> SendFile | CopyFile:
     """Send as a connection does that sendfile(2) can't reach."""
     job = CopyFile(ours.transport, file, offset, size)
     ours.transport.registerProducer(job, False)
@@ -119,13 +129,105 @@ async def test_shrinking_file(
     job = send(ours, opened(bytes(SIZE)), 0, SIZE)
     os.truncate(tmp_path / "0", kept)
     reading = peer.read_all()
-    with pytest.raises(FileShrank):
+    with pytest.raises(FileChanged):
         await job.done
     assert job.remaining > 0
     ours.transport.abortConnection()
     reading.addErrback(lambda failure: failure.trap(ConnectionResetError))
     await reading
     await ours.lost
+
+
+def write_in_place(path: Path) -> None:
+    """Change a byte of the middle; the length stays."""
+    with path.open("r+b") as file:
+        file.seek(MIB)
+        file.write(b"x")
+
+
+def write_anew(path: Path) -> None:
+    """Do what cp does with an existing file."""
+    path.write_bytes(b"y" * SIZE)
+
+
+def append(path: Path) -> None:
+    """Make it longer: nobody can tell that from a longer file that was written over it."""
+    with path.open("ab") as file:
+        file.write(b"more")
+
+
+@BOTH
+@pytest.mark.parametrize("change", [write_in_place, write_anew, append])
+@flow
+async def test_changing_file(
+    network: Network, opened: Opened, tmp_path: Path, send: Send, change: Callable[[Path], None]
+) -> None:
+    """A file that is written to while it is sent never arrives as a whole."""
+    ours, peer = await network.connect(SMALL)
+    file = opened(bytes(SIZE))
+    os.utime(tmp_path / "0", (1, 1))
+    job = send(ours, file._replace(status=os.fstat(file.descriptor)), 0, SIZE)
+    await peer.read(10_000)
+    change(tmp_path / "0")
+    reading = peer.read_all()
+    with pytest.raises(FileChanged):
+        await job.done
+    assert job.remaining > 0
+    ours.transport.abortConnection()
+    reading.addCallbacks(
+        lambda received: received, lambda failure: failure.trap(ConnectionResetError)
+    )
+    received = await reading
+    assert not isinstance(received, bytes) or len(received) < SIZE - 10_000
+    await ours.lost
+
+
+@BOTH
+@flow
+async def test_replaced_file(network: Network, opened: Opened, tmp_path: Path, send: Send) -> None:
+    """A file in whose place another one is put is sent to its end, as it was."""
+    content = os.urandom(SIZE)
+    ours, peer = await network.connect(SMALL)
+    job = send(ours, opened(content), 0, SIZE)
+    (tmp_path / "fresh").write_bytes(bytes(SIZE))
+    (tmp_path / "fresh").replace(tmp_path / "0")
+    assert await peer.read(SIZE) == content
+    await job.done
+
+
+@BOTH
+@flow
+async def test_file_changed_before(
+    network: Network, opened: Opened, tmp_path: Path, send: Send
+) -> None:
+    """A short file that isn't any more what was announced isn't sent at all."""
+    ours, peer = await network.connect()
+    file = opened(b"old")
+    (tmp_path / "0").write_bytes(b"new")
+    os.utime(tmp_path / "0", (1, 1))
+    with pytest.raises(FileChanged):
+        await send(ours, file, 0, 3).done
+    ours.transport.abortConnection()
+    with pytest.raises(ConnectionResetError):
+        await peer.read(1)
+
+
+@flow
+async def test_unreadable_file(
+    network: Network, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fails while we copy is the file's fault, not the client's."""
+
+    def fail(*_: object) -> bytes:
+        raise OSError(errno.EIO, "no")
+
+    ours, _ = await network.connect()
+    file = opened(bytes(MIB))
+    for call in ("pread", "fstat"):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, call, fail)
+            with pytest.raises(FileChanged):
+                await by_copy(ours, file, 0, 3).done
 
 
 @BOTH
@@ -241,7 +343,7 @@ async def test_steps(network: Network, opened: Opened, monkeypatch: pytest.Monke
     assert max(steps) == sendfile.SENDFILE_STEP
 
 
-def on_string_transport(file: int, size: int) -> tuple[StringTransport, SendFile | CopyFile]:
+def on_string_transport(file: Opening, size: int) -> tuple[StringTransport, SendFile | CopyFile]:
     """Start on a transport that isn't a socket."""
     transport = StringTransport()
     transport.protocol = Protocol()  # type: ignore[attr-defined]  # what a real one has
@@ -286,4 +388,4 @@ async def test_no_descriptor_is_closed(network: Network, opened: Opened) -> None
         peer.reset()
         with pytest.raises(ConnectionError):
             await job.done
-    assert os.fstat(file).st_size == SIZE
+    assert os.fstat(file.descriptor).st_size == SIZE

@@ -43,9 +43,8 @@ class Awaited:
     async def _wait(self) -> None:
         await self.answer.arrived
         self.has_arrived = True
-        assert self.answer.body is not None
         if self.status != 101:
-            await self.answer.body.deliver(self.sink)
+            await self.answer.deliver(self.sink)
 
     def _end(self, error: Exception | None) -> None:
         self.error = error

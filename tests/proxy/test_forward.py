@@ -6,6 +6,8 @@ request to the line in the log.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from proxyapp import errors
@@ -112,6 +114,36 @@ def test_hop_by_hop_both_ways() -> None:
         theirs = [b"Connection: x-hop", b"X-Hop: 1", b"Keep-Alive: 5", b"Proxy-Authenticate: x"]
         stage.origin.says(response(b"204 No Content", *theirs, b"X-End: 1"))
         client.hears(response(b"204 No Content", b"X-End: 1", via=True))
+
+
+def test_the_same_fields_again() -> None:
+    """What a client repeats is remembered, but never for another method, origin or body."""
+    plain, upload = [b"X-A: 1"], [b"X-A: 1", b"Content-Length: 0"]
+    with script() as stage:
+        client = stage.client()
+        for path, lines, host, method in [
+            (b"/1", plain, b"a.example", b"GET"),
+            (b"/2", plain, b"a.example", b"GET"),
+            (b"/3", plain, b"a.example", b"PURGE"),
+            (b"/4", plain, b"b.example", b"GET"),
+            (b"/5", upload, b"a.example", b"POST"),
+            (b"/6", plain, b"a.example", b"GET"),
+        ]:
+            client.says(request(method, path, *lines, host=host))
+            origin = stage.origins[host == b"b.example"]
+            origin.hears(passed_on(path, *lines, host=host, method=method))
+            origin.says(OK)
+            client.hears(OK_PASSED_ON)
+
+
+def test_a_loop_is_not_forgotten() -> None:
+    """The second request with the Via of a loop is refused like the first."""
+    with script() as stage:
+        for _ in range(2):
+            client = stage.client()
+            client.says(get(b"/", b"Via: 1.1 px") * 2)
+            assert client.all_heard().count(b"HTTP/1.1 508 ") == 2
+        assert not stage.origins
 
 
 def test_forwarded_for() -> None:
@@ -366,7 +398,7 @@ def test_upload_cut_by_the_client() -> None:
 
 def test_silent_upload() -> None:
     """A client that stops sending its body is timed out; the origin isn't blamed."""
-    with script(timeouts=TIMEOUTS._replace(read=5.0)) as stage:
+    with script(timeouts=replace(TIMEOUTS, read=5.0)) as stage:
         client = stage.client()
         client.says(request(b"POST", b"/", b"Content-Length: 9", body=b"abc"))
         stage.wait(4.0)
@@ -380,7 +412,7 @@ def test_silent_upload() -> None:
 
 def test_origin_that_does_not_read_the_upload() -> None:
     """An origin that stops reading the body is given up after read_timeout: 504."""
-    with script(timeouts=TIMEOUTS._replace(read=5.0, response=2.0)) as stage:
+    with script(timeouts=replace(TIMEOUTS, read=5.0, response=2.0)) as stage:
         client = stage.client()
         client.says(request(b"POST", b"/", b"Content-Length: 300000"))
         stage.origin.all_heard()
@@ -697,7 +729,7 @@ def test_malformed_response(said: bytes) -> None:
         assert not client.is_gone
 
 
-@pytest.mark.parametrize("limits", [HEAD._replace(fields=3), HeadLimits(100, 128)])
+@pytest.mark.parametrize("limits", [replace(HEAD, fields=3), HeadLimits(100, 128)])
 def test_response_head_limits(limits: HeadLimits) -> None:
     """A response head that is too long, or has too many fields, is the origin's fault."""
     with script(head=limits) as stage:
@@ -748,7 +780,7 @@ def test_close_by_the_origin() -> None:
 
 def test_response_timeout() -> None:
     """An origin that doesn't answer: 504, and it isn't asked again."""
-    with script(timeouts=TIMEOUTS._replace(response=5.0)) as stage:
+    with script(timeouts=replace(TIMEOUTS, response=5.0)) as stage:
         warm_up(stage)
         client = ask(stage)
         stage.wait(4.5)
@@ -762,7 +794,7 @@ def test_response_timeout() -> None:
 
 def test_response_timeout_begins_behind_the_upload() -> None:
     """While the request is on its way nobody can expect an answer."""
-    with script(timeouts=TIMEOUTS._replace(response=3.0)) as stage:
+    with script(timeouts=replace(TIMEOUTS, response=3.0)) as stage:
         client = stage.client()
         client.says(request(b"POST", b"/", b"Content-Length: 2"))
         stage.wait(10.0)
@@ -777,7 +809,7 @@ def test_response_timeout_begins_behind_the_upload() -> None:
 
 def test_read_timeout() -> None:
     """An origin that falls silent inside a body never pins a client."""
-    with script(timeouts=TIMEOUTS._replace(read=4.0)) as stage:
+    with script(timeouts=replace(TIMEOUTS, read=4.0)) as stage:
         client = ask(stage)
         stage.origin.says(response(b"200 OK", b"Content-Length: 9", body=b"abc"))
         stage.wait(3.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -151,7 +153,7 @@ def test_a_burst_goes_on_without_dialling() -> None:
 
 def test_excess_never_outlives_idle_timeout() -> None:
     """A pool that is told to keep connections for less than the excess time does so."""
-    with script(timeouts=TIMEOUTS._replace(idle=0.1), pool=pool_of(max_idle_per_host=0)) as stage:
+    with script(timeouts=replace(TIMEOUTS, idle=0.1), pool=pool_of(max_idle_per_host=0)) as stage:
         Borrower(stage).give_back()
         stage.wait(TICK)
         assert stage.origin.is_gone
@@ -293,7 +295,7 @@ def test_leaving_while_dialling() -> None:
 
 def test_idle_expiry() -> None:
     """An idle connection is closed after idle_timeout, counted from its last use."""
-    with script(timeouts=TIMEOUTS._replace(idle=5.0)) as stage:
+    with script(timeouts=replace(TIMEOUTS, idle=5.0)) as stage:
         Borrower(stage).give_back()
         stage.wait(4.0)
         Borrower(stage).give_back()
@@ -319,7 +321,7 @@ def test_liveness_watch(end: str) -> None:
 
 def test_a_connection_that_is_being_closed_is_not_handed_out() -> None:
     """Between the end of its idle time and the end of the connection nobody gets it."""
-    with script(timeouts=TIMEOUTS._replace(idle=1.0)) as stage:
+    with script(timeouts=replace(TIMEOUTS, idle=1.0)) as stage:
         first = Borrower(stage).give_back()
         first.far.takes = False
         first.far.write(b"a close_notify, say")
@@ -355,7 +357,7 @@ def test_unfinished_exchanges_close_their_connection() -> None:
 
 def test_a_thousand_origins_leave_nothing_behind() -> None:
     """The pool remembers an origin only while a connection to it is open."""
-    with script(timeouts=TIMEOUTS._replace(idle=1.0)) as stage:
+    with script(timeouts=replace(TIMEOUTS, idle=1.0)) as stage:
         for number in range(1000):
             Borrower(stage, f"host{number}").give_back()
         assert repr(stage.pool) == "<HTTPConnectionPool 1000 open, 1000 idle>"

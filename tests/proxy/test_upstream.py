@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from twisted.internet.task import Clock
 
@@ -26,7 +28,7 @@ class Keeping:
         self.sweep = Sweep(self.clock)
         self.sweep.start()
         self.lost_ones: list[Upstream] = []
-        timeouts = TIMEOUTS._replace(response=8.0, idle=20.0)
+        timeouts = replace(TIMEOUTS, response=8.0, idle=20.0)
         origin = Origin(scheme, "a.example", 80)
         self.upstream = Upstream(origin, self, self.sweep, timeouts, HEAD)
         self.far = connect(self.clock, self.upstream)

@@ -15,6 +15,31 @@ from hypothesis import strategies as st
 
 from proxyapp.rules import logformat
 from proxyapp.rules.logformat import PLACEHOLDERS, Record, compile_format
+from proxyapp.wire.headers import Fields
+from proxyapp.wire.messages import RequestHead
+
+_OF_REQUEST = {
+    "method": b"GET",
+    "target": b"http://example.com/a?b",
+    "minor": 1,
+    "referer": b"http://example.com/",
+    "user_agent": b"curl/8.5.0 (linux)",
+}
+
+
+def _asked(
+    method: bytes, target: bytes, minor: int, referer: bytes, user_agent: bytes
+) -> RequestHead:
+    fields = Fields([(b"Referer", referer), (b"User-Agent", user_agent)])
+    return RequestHead(method, target, minor, fields)
+
+
+def _record(**changes: object) -> Record:
+    """Return the record of an exchange; *changes* may be parts of its request, too."""
+    asked = {name: changes.pop(name, value) for name, value in _OF_REQUEST.items()}
+    changes["asked"] = _asked(**asked)  # type: ignore[arg-type]  # any field
+    return replace(_RECORD, **changes)  # type: ignore[arg-type]  # any field
+
 
 _RECORD = Record(
     started=1767355445.25,
@@ -23,15 +48,10 @@ _RECORD = Record(
     client_port=54321,
     user="ann",
     service="proxy",
-    method=b"GET",
-    target=b"http://example.com/a?b",
     url=b"https://example.com/a?b",
-    minor=1,
     status=200,
     sent=1024,
     received=7,
-    referer=b"http://example.com/",
-    user_agent=b"curl/8.5.0 (linux)",
     content_type=b"text/html; charset=utf-8",
     upstream="93.184.216.34:443",
     reuse="reused",
@@ -60,7 +80,7 @@ def zone() -> Iterator[None]:
 
 
 def _line(text: str, **changes: object) -> str:
-    return compile_format(text)(replace(_RECORD, **changes))  # type: ignore[arg-type]  # any field
+    return compile_format(text)(_record(**changes))
 
 
 @pytest.mark.parametrize(
@@ -148,7 +168,8 @@ def test_pool() -> None:
 def test_json_has_every_field() -> None:
     """The json format holds all of the record, with the time readable and as a number."""
     line = json.loads(_line("json"))
-    others = {field.name for field in fields(Record)} - {"started", "minor"}
+    others = {field.name for field in fields(Record)} - {"started", "asked"}
+    others |= _OF_REQUEST.keys() - {"minor"}
     assert set(line) == others | {"time", "epoch", "version"}
     assert line["time"] == "2026-01-02T14:04:05.250+02:00"
     assert line["epoch"] == 1767355445.25
@@ -242,7 +263,7 @@ _octets = st.binary(max_size=30) | st.sampled_from(
 )
 _words = st.text(max_size=20) | st.sampled_from(["\n", '"', " ", "\u2028", "\x85", "\udc80"])
 _records = st.builds(
-    Record,
+    _record,
     started=st.floats(0, 4e9),
     duration=st.floats(0, 1e6),
     client_host=_words,

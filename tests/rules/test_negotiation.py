@@ -1,4 +1,4 @@
-"""Accept, and what it prefers."""
+"""Accept and Accept-Encoding, and what they prefer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxyapp.rules.negotiation import MediaRange, parse_accept, preferred, quality_of
+from proxyapp.rules.negotiation import (
+    MediaRange,
+    choose_coding,
+    parse_accept,
+    preferred,
+    quality_of,
+)
 
 TEXT, HTML = b"text/plain", b"text/html"
 FIREFOX = b"text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
@@ -91,3 +97,104 @@ def test_the_first_offer_wins_a_tie(accept: bytes | None, offer: bytes) -> None:
 def test_any_accept_gives_an_offer(accept: bytes) -> None:
     """Whatever a client sends, it gets one of the offers."""
     assert preferred(accept, (TEXT, HTML)) in (TEXT, HTML)
+
+
+# Content codings.
+
+CODINGS = (b"br", b"zstd", b"gzip")
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        None,
+        # Malformed.
+        b"br;q=2",
+        b"br;q=-1",
+        b"br;q=",
+        b"br;q=x",
+        b"br;q=0.1234",
+        b"br;q=1.1",
+        b"br;level=9",
+        b"br gzip",
+        b"br;",
+        b'"br"',
+        b"br;q=1;q=0",
+        b"br/gzip",
+        b"br, gzip;q=x",
+        b"\xe4",
+        # Well-formed, and for none of the offers.
+        b"",
+        b" , ,",
+        b"identity",
+        b"identity;q=0",
+        b"*;q=0",
+        b"*;q=0, identity",
+        b"br;q=0",
+        b"br;q=0, gzip;q=0.0, zstd;q=0.000",
+        b"deflate, compress, sdch",
+        b"brotli, gz, zst, x-br",
+        # Identity is liked better.
+        b"identity, br;q=0.9",
+        b"gzip;q=0.5, identity;q=0.501",
+        b"*, gzip;q=0.1, br;q=0.1, zstd;q=0.2",
+    ],
+)
+def test_identity(accept: bytes | None) -> None:
+    """Without a readable wish for a coding on offer, the bytes are sent as they are."""
+    assert choose_coding(accept, CODINGS) is None
+
+
+@pytest.mark.parametrize(
+    ("accept", "coding"),
+    [
+        (b"gzip, deflate, br, zstd", b"br"),
+        (b"gzip, deflate", b"gzip"),
+        (b"GZIP", b"gzip"),
+        (b"x-gzip", b"gzip"),
+        (b"X-GZip;q=0.5, deflate", b"gzip"),
+        (b"gzip;q=1.0, zstd;q=0.9, br;q=0.8", b"gzip"),
+        (b"gzip;q=0.2, zstd;q=0.9, br;q=0.8", b"zstd"),
+        (b"gzip ;\tQ=0.001", b"gzip"),
+        (b"gzip;q=0., zstd;q=1.", b"zstd"),
+        (b"gzip,,br", b"br"),
+        (b"gzip;q=0.5", b"gzip"),
+        # A tie, with identity too, goes to the first offer.
+        (b"zstd;q=0.5, gzip;q=0.5", b"zstd"),
+        (b"identity, gzip", b"gzip"),
+        (b"identity;q=0, gzip;q=0.001", b"gzip"),
+        (b"identity;q=0.4, gzip;q=0.5", b"gzip"),
+        # `*` is everything that isn't named.
+        (b"*", b"br"),
+        (b"*;q=0.1", b"br"),
+        (b"br;q=0, *", b"zstd"),
+        (b"*;q=0, gzip", b"gzip"),
+        (b"gzip;q=0.5, *;q=0.4", b"gzip"),
+        (b"gzip;q=0.3, *;q=0.4", b"br"),
+        (b"identity;q=0, *", b"br"),
+        # Named twice: the lower one.
+        (b"gzip, x-gzip;q=0, zstd;q=0.1", b"zstd"),
+    ],
+)
+def test_the_coding_that_is_liked_best(accept: bytes, coding: bytes) -> None:
+    """Qualities decide, and the order of the offers where they are equal."""
+    assert choose_coding(accept, CODINGS) == coding
+
+
+def test_only_what_is_there_is_offered() -> None:
+    """The order and number of offers are the caller's; with none there is nothing to choose."""
+    assert choose_coding(b"br, gzip", [b"gzip", b"br"]) == b"gzip"
+    assert choose_coding(b"br, gzip", [b"gzip"]) == b"gzip"
+    assert choose_coding(b"br;q=0.1, gzip", [b"br"]) == b"br"
+    assert choose_coding(b"*, identity;q=0", []) is None
+
+
+@given(st.one_of(st.binary(max_size=200), st.text("*,;=q01. brgzipx").map(str.encode)))
+def test_any_accept_encoding_gives_an_answer(accept: bytes) -> None:
+    """Whatever a client sends, it gets an offer or the bytes as they are."""
+    assert choose_coding(accept, CODINGS) in (None, *CODINGS)
+
+
+def test_long_fields_are_read_too() -> None:
+    """Beyond what is remembered, the same holds."""
+    assert choose_coding(b"x," * 5000 + b"gzip", CODINGS) == b"gzip"

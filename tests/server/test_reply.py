@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import pytest
 from twisted.internet.interfaces import IPullProducer
 
 from proxyapp import errors
 from proxyapp.exchange import Reply, Request
+from proxyapp.rules.ranges import ByteRange
 from proxyapp.server.reply import ClientReply
 from proxyapp.wire.framing import NO_BODY, Framing, Kind
 from proxyapp.wire.headers import Fields
@@ -254,6 +255,23 @@ def test_taking_over(scene: Scene) -> None:
 # --- Files ---
 
 
+class Opened(NamedTuple):
+    """See sendfile.File."""
+
+    descriptor: int
+    status: os.stat_result
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+
+
+def opened(path: Path, content: bytes) -> Opened:
+    """Make a file and open it."""
+    path.write_bytes(content)
+    descriptor = os.open(path, os.O_RDONLY)
+    return Opened(descriptor, os.fstat(descriptor))
+
+
 def copy_out(wire: Wire) -> None:
     """Ask the producer on *wire* for all it has, as a transport does."""
     while wire.producer is not None:
@@ -263,11 +281,10 @@ def copy_out(wire: Wire) -> None:
 @pytest.mark.parametrize("size", [0, 1, 200_000])
 def test_file(scene: Scene, tmp_path: Path, size: int) -> None:
     """A piece of a file is the body, with its length; HEAD gets the length alone."""
-    (tmp_path / "file").write_bytes(b"-" + b"f" * size + b"-")
-    file = os.open(tmp_path / "file", os.O_RDONLY)
+    file = opened(tmp_path / "file", b"-" + b"f" * size + b"-")
 
     async def act(request: Request, reply: Reply) -> None:
-        await reply.answer_file(OK, file, 1, size)
+        await reply.answer_pieces(OK, file, [ByteRange(1, size)] if size else [])
 
     connection, wire = scene.connect()
     scene.script.acts += [act, act]
@@ -278,30 +295,95 @@ def test_file(scene: Scene, tmp_path: Path, size: int) -> None:
     assert body == b"f" * size
     connection.dataReceived(asking(method=b"HEAD"))
     assert wire.take().endswith(DATE + b"\r\n\r\n")
-    os.close(file)
+    file.close()
     assert [record.sent for record in scene.records] == [size, 0]
 
 
 def test_file_that_shrinks(scene: Scene, tmp_path: Path) -> None:
     """A file that turns out shorter than was said cuts the connection."""
-    (tmp_path / "file").write_bytes(b"f" * 10)
-    file = os.open(tmp_path / "file", os.O_RDONLY)
+    file = opened(tmp_path / "file", b"f" * 10)
 
     async def act(request: Request, reply: Reply) -> None:
-        await reply.answer_file(OK, file, 0, 20)
+        await reply.answer_pieces(OK, file, [ByteRange(0, 20)])
 
     connection, wire = scene.connect()
     scene.script.acts.append(act)
     connection.dataReceived(asking())
     copy_out(wire)
-    os.close(file)
+    file.close()
     assert wire.ending == "aborted"
     (record,) = scene.records
     assert (record.status, record.sent, record.error) == (200, 10, "proxy_internal_error")
 
 
+PIECES = [b"<", ByteRange(2, 3), b"><", ByteRange(100_000, 90_000), b">", b"!"]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "body"),
+    [
+        ([], b""),
+        ([b"a", b"b"], b"ab"),
+        ([ByteRange(0, 4)], b"0123"),
+        ([b"<", ByteRange(2, 3)], b"<234"),
+        ([ByteRange(2, 3), b">"], b"234>"),
+        ([ByteRange(8, 1), ByteRange(0, 2)], b"801"),
+        (PIECES, b"<234><" + b"0123456789" * 9000 + b">!"),
+    ],
+)
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+def test_pieces(
+    scene: Scene,
+    tmp_path: Path,
+    pieces: list[bytes | ByteRange],
+    body: bytes,
+    method: bytes,
+) -> None:
+    """Bytes and parts of a file leave in their order, under their whole length; HEAD has none."""
+    file = opened(tmp_path / "file", b"0123456789" * 20_000)
+
+    async def act(request: Request, reply: Reply) -> None:
+        await reply.answer_pieces(OK, file, pieces)
+
+    connection, wire = scene.connect()
+    scene.script.acts.append(act)
+    connection.dataReceived(asking(method=method))
+    copy_out(wire)
+    file.close()
+    head, _, sent = wire.take().partition(b"\r\n\r\n")
+    assert b"\r\nContent-Length: %d\r\n" % len(body) in head
+    assert sent == (body if method == b"GET" else b"")
+    assert [record.sent for record in scene.records] == [len(sent)]
+    assert not wire.ending
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_file_that_changes(scene: Scene, tmp_path: Path, at: int) -> None:
+    """A file that is written to cuts the connection, in whichever piece that is noticed."""
+    file = opened(tmp_path / "file", b"f" * 300_000)
+    os.utime(tmp_path / "file", (1, 1))
+    file = file._replace(status=os.fstat(file.descriptor))
+    size = 70_000
+
+    async def act(request: Request, reply: Reply) -> None:
+        await reply.answer_pieces(OK, file, [ByteRange(n * size, size) for n in range(3)])
+
+    connection, wire = scene.connect()
+    scene.script.acts.append(act)
+    connection.dataReceived(asking())
+    for _ in range(3 * at):  # two steps with bytes, and one that finds the end
+        cast(IPullProducer, wire.producer).resumeProducing()
+    (tmp_path / "file").write_bytes(b"g" * 300_000)
+    copy_out(wire)
+    file.close()
+    assert wire.ending == "aborted"
+    (record,) = scene.records
+    assert record.reason == "the file changed while it was sent"
+    assert at * size <= record.sent < (at + 1) * size
+
+
 def test_state_report(scene: Scene) -> None:
-    """The representation says how far the answer is, and the reply knows our port."""
+    """The representation says how far the answer is, and the reply knows our end."""
     seen: list[str] = []
 
     async def act(request: Request, reply: Reply) -> None:
@@ -309,7 +391,7 @@ def test_state_report(scene: Scene) -> None:
         seen.append(repr(reply))
         reply.answer(OK, b"abc")
         seen.append(repr(reply))
-        assert reply.local_port == 3128
+        assert (reply.local_host, reply.local_port) == ("192.0.2.1", 3128)
 
     converse(scene, asking(), act)
     assert seen == ["<ClientReply 0, 0 bytes sent>", "<ClientReply 200, 3 bytes sent>"]

@@ -8,7 +8,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from proxyapp import errors
-from proxyapp.exchange import Reply, Request
+from proxyapp.exchange import Client, Reply, Request
 from proxyapp.wire.framing import Framing, Kind
 from proxyapp.wire.messages import OutgoingResponse
 from tests.conftest import LoggedErrors
@@ -161,10 +161,11 @@ def test_record(scene: Scene) -> None:
     connection, _ = scene.connect()
     connection.dataReceived(GET.replace(b"\r\n\r\n", b"\r\nContent-Length: 2\r\n\r\nab"))
     (record,) = scene.records
-    assert (record.client_host, record.client_port) == CLIENT
+    assert Client(record.client_host, record.client_port) == CLIENT
     assert (record.started, record.duration) == (NOW, 1.5)
-    assert (record.service, record.method, record.target) == ("proxy", b"GET", b"http://h/a")
-    assert (record.referer, record.user_agent, record.minor) == (b"r", b"u", 1)
+    asked = record.asked
+    assert (record.service, asked.method, asked.target) == ("proxy", b"GET", b"http://h/a")
+    assert (asked.fields.get(b"referer"), asked.fields.get(b"user-agent")) == (b"r", b"u")
     assert (record.status, record.sent, record.received) == (200, 5, 2)
     assert (record.error, record.reason) == ("", "")
 
@@ -201,8 +202,8 @@ def test_refusals(scene: Scene, sent: bytes, method: bytes, target: bytes) -> No
     connection, wire = scene.connect()
     connection.dataReceived(sent)
     (record,) = scene.records
-    assert (record.method, record.target) == (method, target)
-    assert (record.client_host, record.client_port) == CLIENT
+    assert (record.asked.method, record.asked.target) == (method, target)
+    assert Client(record.client_host, record.client_port) == CLIENT
     assert (record.service, record.started) == ("-", NOW)
     assert record.reason.encode() in wire.sent
     assert b"\r\nConnection: close\r\n" in wire.sent

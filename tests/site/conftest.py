@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias, cast
 
 import pytest
 
 from proxyapp import stream
 from proxyapp.exchange import Client, Request, Responder, TakenOver
+from proxyapp.net.sendfile import File
 from proxyapp.rules.logformat import Record
+from proxyapp.rules.ranges import ByteRange
 from proxyapp.wire.framing import NO_BODY, Framing
 from proxyapp.wire.headers import Fields, RawFields
 from proxyapp.wire.messages import OutgoingResponse, RequestHead
 from proxyapp.wire.target import parse_target
+from tests.site.foldersite import serve
+
+__all__ = ["serve"]
 
 Visit: TypeAlias = Callable[..., tuple[OutgoingResponse, bytes]]
 
@@ -22,7 +27,9 @@ Visit: TypeAlias = Callable[..., tuple[OutgoingResponse, bytes]]
 class RememberedReply:
     """A Reply that keeps its one answer; *calls* names the ways it was given."""
 
-    def __init__(self, calls: list[str]) -> None:
+    def __init__(self, calls: list[str], local_host: str, local_port: int) -> None:
+        self.local_host = local_host
+        self.local_port = local_port
         self.record = Record()
         self.calls = calls
         self.head: OutgoingResponse | None = None
@@ -40,11 +47,17 @@ class RememberedReply:
         self.calls.append("answer")
         self.head, self.body = head, body
 
-    async def answer_file(self, head: OutgoingResponse, file: int, offset: int, size: int) -> None:
+    async def answer_pieces(
+        self, head: OutgoingResponse, file: File, pieces: Sequence[bytes | ByteRange]
+    ) -> None:
         assert self.head is None
-        self.calls.append("answer_file")
-        self.head, self.body = head, os.pread(file, size, offset)
-        assert len(self.body) == size
+        self.calls.append("answer_pieces")
+        self.head = head
+        for piece in pieces:
+            if isinstance(piece, bytes):
+                self.body += piece
+            else:
+                self.body += os.pread(file.descriptor, piece.size, piece.offset)
 
     def begin(self, head: OutgoingResponse, body: Framing, is_last: bool = False) -> stream.Sink:
         raise AssertionError("the length of a file is known")
@@ -64,7 +77,11 @@ def visit(calls: list[str]) -> Visit:
     """Return what asks a responder once, and gives back the head and the body of its answer."""
 
     def ask(
-        responder: Responder, target: bytes, *lines: tuple[bytes, bytes], method: bytes = b"GET"
+        responder: Responder,
+        target: bytes,
+        *lines: tuple[bytes, bytes],
+        method: bytes = b"GET",
+        local: tuple[str, int] = ("192.168.7.1", 8080),
     ) -> tuple[OutgoingResponse, bytes]:
         fields: RawFields = list(lines)
         request = Request(
@@ -74,7 +91,7 @@ def visit(calls: list[str]) -> Visit:
             framing=NO_BODY,
             body=cast(stream.Body, None),
         )
-        reply = RememberedReply(calls)
+        reply = RememberedReply(calls, *local)
         coroutine = responder.respond(request, reply)
         # Nothing a site does here waits for anything, so one step is the whole way.
         with pytest.raises(StopIteration):

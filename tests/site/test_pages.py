@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from proxyapp import errors
@@ -16,11 +16,10 @@ from proxyapp.site.pages import (
     LONGEST_TEXT,
     Block,
     Page,
-    WelcomeSite,
+    Picture,
     error_page,
     proxy_status,
     render,
-    welcome_page,
 )
 from proxyapp.wire.messages import OutgoingResponse
 
@@ -181,6 +180,31 @@ def test_a_long_text_is_cut_between_characters(length: int) -> None:
         assert len(page.to_text().encode()) <= LONGEST_TEXT + 10
 
 
+# Parts of longer pages.
+
+
+@pytest.mark.parametrize(("headings", "links"), [(0, 0), (1, 0), (6, 0), (7, 7), (30, 30)])
+def test_a_long_page_begins_with_links(headings: int, links: int) -> None:
+    """Past a screenful, every heading is one tap away; parts without one have no link."""
+    blocks = [Block(f"H<{number}>", ("p",), ("l",)) for number in range(headings)]
+    page = Page("t", (Block("", ("first",), ()), *blocks)).to_html()
+    found = re.findall(r'<a href="#([a-z0-9-]+)">H&lt;\d+&gt;</a>', page)
+    assert len(found) == links
+    if links:
+        assert found == re.findall(r'<h2 id="([a-z0-9-]+)">', page)
+
+
+def test_a_picture_is_the_one_thing_loaded() -> None:
+    """The policy names it, its words are escaped, and plain text does without."""
+    picture = Picture("http://pictures.example/a.svg", HOSTILE)
+    page = Page("t", (Block("", (), ("line",), picture),))
+    fields, body = render(page, HTML)
+    policy = b"default-src 'none'; style-src 'unsafe-inline'; img-src http://pictures.example/a.svg"
+    assert dict(fields)[b"Content-Security-Policy"] == policy
+    assert f'<img src="{picture.url}" alt="{html.escape(HOSTILE)}">' in body.decode()
+    assert b"pictures" not in render(page, TEXT)[1]
+
+
 # Proxy-Status.
 
 
@@ -225,85 +249,3 @@ def test_details_are_one_ascii_string(reason: str) -> None:
     details = value.removeprefix(b"gw; error=http_request_error; details=")
     assert re.fullmatch(rb'"(?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*"', details)
     assert len(details) <= 2 * LONGEST_TEXT + 2
-
-
-# The welcome page.
-
-
-@pytest.mark.parametrize("target", [b"/x", b"//", b"/index.html", b"/favicon.ico", b"/..", b"*"])
-def test_the_welcome_page_is_the_only_one(visit: Visit, target: bytes) -> None:
-    """Every path but / is a 404."""
-    method = b"OPTIONS" if target == b"*" else b"GET"
-    with pytest.raises(errors.NotFound):
-        visit(WelcomeSite((3128,)), target, method=method)
-
-
-def test_the_welcome_page_can_only_be_read(visit: Visit) -> None:
-    """Other methods are told which ones there are."""
-    with pytest.raises(errors.MethodNotAllowed) as caught:
-        visit(WelcomeSite((3128,)), b"/", method=b"POST")
-    assert caught.value.fields == ((b"Allow", b"GET, HEAD"),)
-
-
-@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
-@pytest.mark.parametrize("accept", [BROWSER, b"*/*"])
-def test_the_welcome_page_says_how_to_use_the_proxy(
-    visit: Visit, accept: bytes, method: bytes
-) -> None:
-    """Shell, curl, apt, pip and browser, with the address the client used and the proxy's port."""
-    lines = ((b"Host", b"gateway.lan:8080"), (b"Accept", accept))
-    head, body = visit(WelcomeSite((3128,)), b"/?from=bookmark", *lines, method=method)
-    assert (head.status, head.reason) == (200, b"OK")
-    text = html.unescape(body.decode())
-    for line in (
-        "export http_proxy=http://gateway.lan:3128 https_proxy=http://gateway.lan:3128",
-        "curl -x http://gateway.lan:3128 https://example.com/",
-        'Acquire::http::Proxy "http://gateway.lan:3128/";',
-        "pip install --proxy http://gateway.lan:3128 NAME",
-        "Host gateway.lan",
-        "Port 3128",
-    ):
-        assert line in text
-
-
-@pytest.mark.parametrize(
-    ("lines", "target", "shown"),
-    [
-        ((), b"/", "http://ADDRESS-OF-THIS-GATEWAY:3128"),
-        (((b"Host", b""),), b"/", "http://ADDRESS-OF-THIS-GATEWAY:3128"),
-        (((b"Host", b"a b"),), b"/", "http://ADDRESS-OF-THIS-GATEWAY:3128"),
-        (((b"Host", b"x:99999"),), b"/", "http://ADDRESS-OF-THIS-GATEWAY:3128"),
-        (((b"Host", b"[fd00::1]:8080"),), b"/", "http://[fd00::1]:3128"),
-        (((b"Host", b"192.0.2.7"),), b"/", "http://192.0.2.7:3128"),
-        (((b"Host", b"other"),), b"http://gateway:8080/", "http://gateway:3128"),
-    ],
-)
-def test_the_address_is_the_one_the_client_used(
-    visit: Visit, lines: tuple[tuple[bytes, bytes], ...], target: bytes, shown: str
-) -> None:
-    """The target's host goes before Host; without either there is a placeholder."""
-    _, body = visit(WelcomeSite((3128,)), target, *lines)
-    assert f"curl -x {shown} " in body.decode()
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.one_of(st.binary(max_size=80), st.text("<>&\"'/:a").map(str.encode)))
-def test_a_host_field_writes_nothing_in_the_page(visit: Visit, host: bytes) -> None:
-    """Whatever Host says, the tags are ours."""
-    _, body = visit(WelcomeSite((3128,)), b"/", (b"Host", host), (b"Accept", HTML))
-    assert tags_in(body.decode()) == TAGS
-
-
-def test_all_proxy_ports_are_named() -> None:
-    """The first port is recommended, and the others are mentioned."""
-    text = welcome_page("gw", (3128, 8888, 6666)).to_text()
-    assert "port 3128" in text
-    assert "8888, 6666" in text
-    assert "curl -x http://gw:3128 " in text
-
-
-def test_without_a_proxy_nothing_is_promised() -> None:
-    """Where no proxy listens, the page doesn't say how to use it."""
-    text = welcome_page("gw", ()).to_text()
-    assert "curl" not in text
-    assert "[site] root" in text

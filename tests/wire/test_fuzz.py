@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from proxyapp import errors
 from proxyapp.wire import bodies, framing, parser, target, writer
 from proxyapp.wire.headers import Fields
-from proxyapp.wire.messages import OutgoingRequest, OutgoingResponse, RequestHead, ResponseHead
+from proxyapp.wire.messages import OutgoingResponse, RequestHead, ResponseHead
 from proxyapp.wire.parser import HeadLimits, HeadReader
 
 LIMITS = HeadLimits(size=2048, fields=16)
@@ -82,7 +83,7 @@ def take_response(head: bytes) -> framing.Framing:
 def check_request(request: RequestHead, asked: target.Target) -> None:
     """What we took and wrote again is read as the same head, for the same origin."""
     written = writer.request_head(
-        OutgoingRequest(*request[:2], writer.section(request.fields.lines))
+        request.method, request.target, writer.section(request.fields.lines)
     )
     if request.minor:
         assert parser.parse_request(written, HeadLimits(1 << 20, 16)) == request
@@ -95,10 +96,10 @@ def check_request(request: RequestHead, asked: target.Target) -> None:
 
 def check_response(response: ResponseHead) -> None:
     """What we took and wrote again is read as the same head."""
-    status, reason, _, fields = response
-    written = writer.response_head(OutgoingResponse(status, reason, fields.raw))
+    fields = response.fields
+    written = writer.response_head(OutgoingResponse(response.status, response.reason, fields.raw))
     again = parser.parse_response(written, HeadLimits(1 << 20, 16))
-    assert again == response._replace(minor=1)
+    assert again == replace(response, minor=1)
     check_fields(fields)
 
 

@@ -113,7 +113,10 @@ def ours(
         return Refusal(error.status, error.reason)
     if not decoder.complete and not (isinstance(message, ResponseHead) and decoder.end()):
         return UNFINISHED
-    start = message[:2]
+    if isinstance(message, RequestHead):
+        start: tuple[object, bytes] = message.method, message.target
+    else:
+        start = message.status, message.reason
     whole, rest = (b"".join(parts) for parts in zip(*decoded, strict=True))
     return Message(start, message.fields.raw, whole, decoder.trailers.raw, rest)
 

@@ -99,6 +99,14 @@ def test_bad_request_lines(line: bytes) -> None:
         assert isinstance(error, errors.BadRequest)
 
 
+@pytest.mark.parametrize("target", [b"/caf\xe9", b"/caf\xc3\xa9", b"http://a/\xff"])
+def test_unencoded_targets(target: bytes) -> None:
+    """RFC 3986 section 2.1: what isn't ASCII is percent-encoded, and that's what is wrong here."""
+    for error in refusals(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % target, as_request):
+        assert isinstance(error, errors.BadRequest)
+        assert "percent-encoded" in error.reason
+
+
 @pytest.mark.parametrize("version", [b"HTTP/2.0", b"HTTP/0.9", b"HTTP/3.1"])
 def test_other_versions_are_named(version: bytes) -> None:
     """505 for what isn't HTTP/1 (RFC 9110 section 15.6.6)."""
@@ -195,7 +203,7 @@ METHODS = [
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("target", [b"/", b"*", b"a:443", b"http://a/?b", b"/caf\xe9", b"\\#"])
+@pytest.mark.parametrize("target", [b"/", b"*", b"a:443", b"http://a/?b", b"/caf%C3%A9", b"\\#"])
 def test_any_token_is_a_method(method: bytes, target: bytes) -> None:
     """RFC 9110 section 9.1: methods are case-sensitive and can't be listed; targets stay raw."""
     head = three_ways(b"%b %b HTTP/1.1\r\nHost: a\r\n\r\n" % (method, target))
@@ -439,3 +447,28 @@ def test_a_head_byte_by_byte_costs_linear_time(start: bytes) -> None:
     for _ in range(1_500_000):
         reader.feed(b"x")
         assert reader.next_head() is None
+
+
+@pytest.mark.parametrize("second", [b"Content-Length: 1", b"Transfer-Encoding: chunked"])
+@pytest.mark.parametrize("read", [as_request, as_response])
+def test_lines_that_were_fine_apart(read: Callable[[bytes], object], second: bytes) -> None:
+    """A line that was accepted before isn't checked again, but what stands beside it is."""
+    start = b"GET / HTTP/1.1\r\nHost: a\r\n" if read is as_request else b"HTTP/1.1 200 OK\r\n"
+    first = b"Content-Length: 1"
+    for line in (first, second, first, second):
+        read(b"%b%b\r\n\r\n" % (start, line))
+    for _ in range(2):
+        with pytest.raises(errors.BadRequest):
+            read(b"%b%b\r\n%b\r\n\r\n" % (start, first, second))
+
+
+def test_an_accepted_line_says_the_same_again() -> None:
+    """Order, spelling and repetition are those of the head at hand."""
+    lines = [b"Host: a", b"X-One:  1", b"x-one: 2", b"Accept: */*"]
+    for order in (lines, lines[::-1], lines[:2], lines):
+        head = b"GET / HTTP/1.1\r\n" + b"\r\n".join([*order, b"", b""])
+        fields = as_request(head).fields
+        assert fields.lines == order
+        assert list(fields) == [
+            (name, value.strip()) for name, _, value in (line.partition(b":") for line in order)
+        ]

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 
 from OpenSSL import SSL
 from twisted.application.service import Service
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
@@ -21,7 +20,6 @@ from twisted.python.failure import Failure
 
 from proxyapp import errors, requestlog
 from proxyapp.config import Config
-from proxyapp.exchange import Responder
 from proxyapp.net import local, pipes
 from proxyapp.net.dial import Dialler
 from proxyapp.net.reactor import IApplianceReactor
@@ -38,10 +36,11 @@ from proxyapp.rules import hops
 from proxyapp.rules.access import Access
 from proxyapp.server.connection import Listener
 from proxyapp.server.doors import Clients, Door, ServerLimits, Surroundings
+from proxyapp.service.introduction import introduction
+from proxyapp.service.sitemap import SiteError, build_site
 from proxyapp.site import pages
-from proxyapp.site.files import StaticSite
 from proxyapp.site.options import MisdirectedSite, ServerOptions
-from proxyapp.site.pages import WelcomeSite
+from proxyapp.site.setup import OwnUrls
 from proxyapp.wire.headers import RawFields
 from proxyapp.wire.messages import RequestHead
 from proxyapp.wire.parser import HeadLimits
@@ -61,7 +60,7 @@ def build(config: Config, reactor: IApplianceReactor) -> Appliance:
     """
     try:
         return Appliance(config, reactor)
-    except requestlog.LogError as error:
+    except (requestlog.LogError, SiteError) as error:
         raise SystemExit(f"proxyapp: {error}") from error
     except SSL.Error as error:
         raise SystemExit("proxyapp: [proxy] tls_ca_file holds no certificates in PEM") from error
@@ -76,6 +75,7 @@ class Appliance(Service):
         self.ports: dict[str, list[IListeningPort]] = {"proxy": [], "site": []}
         # Filled while the ports open; the guard against loops and the site's pages read it.
         self._proxy_ports: list[int] = []
+        self._site_ports: list[int] = []
         self._log = requestlog.open_log(config.log.requests, config.log.format, reactor)
         self.sweep = Sweep(reactor)
         self._access = Access(config.access, config.tunnel.ports, config.proxy.tls_upgrade_clients)
@@ -84,6 +84,7 @@ class Appliance(Service):
         self.pool = self._make_pool()
         limits = _server_limits(config)
         self.clients = Clients(limits)
+        self._site = build_site(config, reactor, self.sweep, self._proxy_ports)
         self._around = Surroundings(
             self._access, self._log, _error_page, self.sweep, limits, time.time
         )
@@ -93,14 +94,14 @@ class Appliance(Service):
     def privilegedStartService(self) -> None:
         """Open every port, while low ones may still be opened; SystemExit where one can't be."""
         super().privilegedStartService()  # type: ignore[no-untyped-call]
-        site = self._make_site()
-        proxy = Listener(self._around, self._proxy_doors(site), self.clients)
+        proxy = Listener(self._around, self._proxy_doors(), self.clients)
         for description in self._config.proxy.listen:
             port = self._listen("proxy", description, proxy)
             self._proxy_ports.append(getattr(port.getHost(), "port", 0))
-        listener = Listener(self._around, self._site_doors(site), self.clients)
+        site = Listener(self._around, self._site_doors(), self.clients)
         for description in self._config.site.listen:
-            self._listen("site", description, listener)
+            port = self._listen("site", description, site)
+            self._site_ports.append(getattr(port.getHost(), "port", 0))
 
     def _listen(self, name: str, description: str, listener: Listener) -> IListeningPort:
         opened: list[IListeningPort] = []
@@ -126,7 +127,7 @@ class Appliance(Service):
         self._reactor.callWhenRunning(self._introduce)
 
     def _introduce(self) -> None:
-        for line in _introduction(self._config, self.ports):
+        for line in introduction(self._config, self.ports):
             _log.info("{line}", line=line)
 
     def stopService(self) -> Deferred[list[None]]:
@@ -169,13 +170,7 @@ class Appliance(Service):
 
         return HTTPConnectionPool(self._dialler, self.sweep, limits, make_upstream)
 
-    def _make_site(self) -> Responder:
-        given = self._config.site
-        if given.root is None:
-            return WelcomeSite(self._proxy_ports)
-        return StaticSite(given.root, given.index)
-
-    def _proxy_doors(self, site: Responder) -> Mapping[Form, Door]:
+    def _proxy_doors(self) -> Mapping[Form, Door]:
         tunnels = _tunnel_limits(self._config)
         upgrade = TlsUpgrade(self._config.proxy.tls_upgrade_header, self._access.may_upgrade_tls)
         forward = ForwardProxyResource(
@@ -187,21 +182,37 @@ class Appliance(Service):
             tunnels,
         )
         tunnel = ConnectTunnel(self._access, self._dialler, self.sweep, tunnels)
+        own_or_forward = OwnUrls(
+            forward,
+            self._site.setup,
+            self._site.paths,
+            self._proxy_ports,
+            self._site_ports,
+            _is_this_machine,
+            lambda client: self._access.client(client, "site"),
+        )
         return {
-            Form.ABSOLUTE: Door("proxy", forward),
+            Form.ABSOLUTE: Door("proxy", own_or_forward),
             Form.AUTHORITY: Door("tunnel", tunnel),
-            Form.ORIGIN: Door("site", site),
+            Form.ORIGIN: Door("site", self._site.paths),
             Form.ASTERISK: Door("proxy", ServerOptions(_PROXY_METHODS)),
         }
 
-    def _site_doors(self, site: Responder) -> Mapping[Form, Door]:
-        misdirected = Door("site", MisdirectedSite(site, self._proxy_ports))
+    def _site_doors(self) -> Mapping[Form, Door]:
+        misdirected = Door("site", MisdirectedSite(self._site.paths, self._proxy_ports))
         return {
             Form.ABSOLUTE: misdirected,
             Form.AUTHORITY: misdirected,
-            Form.ORIGIN: Door("site", site),
+            Form.ORIGIN: Door("site", self._site.paths),
             Form.ASTERISK: Door("site", ServerOptions(_SITE_METHODS)),
         }
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return local.is_own(host)
+    except ValueError:  # a name; which ones lead here is not for a look-up to say
+        return host in ("localhost", socket.gethostname().lower())
 
 
 async def _stop_listening(port: IListeningPort) -> None:
@@ -261,25 +272,3 @@ def _raise_descriptor_limit() -> None:
     """Take all the descriptors that we may have: every connection is one, every tunnel two."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _introduction(config: Config, ports: Mapping[str, list[IListeningPort]]) -> list[str]:
-    """Return the lines that tell an admin which addresses to use, and where things are."""
-    lines = []
-    for name, meaning in (("proxy", "proxy"), ("site", "site")):
-        addresses = [_address(port) for port in ports[name]]
-        lines.append(f"{meaning}: {', '.join(addresses) or 'off'}")
-    requests = {"-": "standard output", "": "off"}.get(config.log.requests, config.log.requests)
-    lines.append(f"request log: {requests} ({config.log.format})")
-    lines.append(f"state: {config.proxyapp.state_dir}")
-    ini = config.path or "none, the defaults apply; --config FILE reads one (etc/proxyapp.ini)"
-    lines.append(f"configuration: {ini}")
-    return lines
-
-
-def _address(port: IListeningPort) -> str:
-    host = port.getHost()
-    if not isinstance(host, IPv4Address | IPv6Address):
-        return str(getattr(host, "name", host))
-    name = host.host if host.host not in ("0.0.0.0", "::") else socket.gethostname()
-    return f"http://{f'[{name}]' if ':' in name else name}:{host.port}"

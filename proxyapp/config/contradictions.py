@@ -1,0 +1,76 @@
+"""What is wrong in the ini only because of what stands elsewhere in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import TypeAlias
+
+from proxyapp.config.ini import Mistake, Place
+from proxyapp.config.listeners import is_shareable
+from proxyapp.config.sections import Config
+from proxyapp.config.sitesections import Mount
+
+# Says where an option of a section was written; where it wasn't, where its section was.
+FindPlace: TypeAlias = Callable[[str, str], Place]
+
+
+def contradictions(config: Config, place: FindPlace) -> Iterator[Mistake]:
+    """Find every contradiction in *config*; each is reported where one of its sides stands."""
+    found = chain(_listeners(config), _uploads(config), _mounts(config), _site_rules(config))
+    for section, option, reason in found:
+        about = f"[{section}] {option}" if option else f"[{section}]"
+        yield Mistake(place(section, option), about, reason)
+
+
+_Found: TypeAlias = Iterator[tuple[str, str, str]]
+
+
+def _listeners(config: Config) -> _Found:
+    listening = [("proxy", each) for each in config.proxy.listen]
+    listening += [("site", each) for each in config.site.listen]
+    if not listening:
+        reason = "nothing listens, neither proxy nor site; tcp:3128 would be right"
+        yield "proxy", "listen", reason
+    taken: dict[str, str] = {}
+    for section, description in listening:
+        if description in taken and not is_shareable(description):
+            reason = f"{description} is taken by [{taken[description]}] listen; use another"
+            yield section, "listen", reason
+        taken.setdefault(description, section)
+
+
+def _uploads(config: Config) -> _Found:
+    if not config.site.upload:
+        return
+    if not config.auth.users:
+        reason = "nobody has a password to upload with; name [auth] users, or say no"
+        yield "site", "upload", reason
+    if config.site.root is None:
+        yield "site", "upload", "there is no folder to upload to; name [site] root, or say no"
+
+
+def _mounts(config: Config) -> _Found:
+    for mount in config.mounts:
+        section = f"mount {mount.path}"
+        given = _sources(mount)
+        if not given:
+            yield section, "", "mounts nothing; root = DIR, resource = module:Class or log = yes is"
+        for option in given[1:]:
+            yield section, option, f"{given[0]} is there too; one of them would be right"
+        if mount.log and config.log.requests in ("", "-", "syslog:"):
+            reason = "the request log is no file; [log] requests = FILE would be right"
+            yield section, "log", reason
+
+
+def _sources(mount: Mount) -> list[str]:
+    given = {"root": mount.root is not None, "resource": mount.resource != "", "log": mount.log}
+    return [option for option, is_given in given.items() if is_given]
+
+
+def _site_rules(config: Config) -> _Found:
+    for rule in config.site_rules:
+        names = {name.lower() for name, _ in rule.headers}
+        if rule.cache_control and b"cache-control" in names:
+            reason = "cache_control is there too; one of them would be right"
+            yield f"site-rule {rule.pattern}", "headers", reason

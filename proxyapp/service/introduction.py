@@ -1,0 +1,33 @@
+"""What the appliance says when it starts: which addresses to use, and where things are."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.interfaces import IListeningPort
+
+from proxyapp.config import Config
+
+
+def introduction(config: Config, ports: Mapping[str, list[IListeningPort]]) -> list[str]:
+    """Return the lines for the admin; *ports* are those that listen, by the part they are for."""
+    lines = []
+    for name, meaning in (("proxy", "proxy"), ("site", "site")):
+        addresses = [_address(port) for port in ports[name]]
+        lines.append(f"{meaning}: {', '.join(addresses) or 'off'}")
+    requests = {"-": "standard output", "": "off"}.get(config.log.requests, config.log.requests)
+    lines.append(f"request log: {requests} ({config.log.format})")
+    lines.append(f"state: {config.proxyapp.state_dir}")
+    ini = config.path or "none, the defaults apply; --config FILE reads one (etc/proxyapp.ini)"
+    lines.append(f"configuration: {ini}")
+    return lines
+
+
+def _address(port: IListeningPort) -> str:
+    host = port.getHost()
+    if not isinstance(host, IPv4Address | IPv6Address):
+        return str(getattr(host, "name", host))
+    name = host.host if host.host not in ("0.0.0.0", "::") else socket.gethostname()
+    return f"http://{f'[{name}]' if ':' in name else name}:{host.port}"
