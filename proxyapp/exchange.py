@@ -9,8 +9,8 @@ from typing import Protocol
 from proxyapp import stream
 from proxyapp.net.sendfile import File
 from proxyapp.net.transport import Transport
-from proxyapp.rules.logformat import Record
 from proxyapp.rules.ranges import ByteRange
+from proxyapp.rules.record import Record
 from proxyapp.wire.framing import Framing
 from proxyapp.wire.headers import NO_FIELDS, Fields
 from proxyapp.wire.messages import OutgoingResponse, RequestHead

@@ -16,7 +16,8 @@ from typing import Protocol
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from proxyapp.rules.logformat import FormatLine, Record, compile_format
+from proxyapp.rules.logformat import FormatLine, compile_format
+from proxyapp.rules.record import Record
 
 # A reader of the log sees a line soon; a call per line would cost ten times as much.
 FLUSH_DELAY = 0.25

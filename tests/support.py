@@ -38,15 +38,15 @@ from proxyapp.rules import hops
 from proxyapp.rules.access import Access, Decision
 from proxyapp.rules.addresses import Network
 from proxyapp.rules.hops import Forwarding
-from proxyapp.rules.logformat import Record
 from proxyapp.rules.ranges import ByteRange
+from proxyapp.rules.record import Record
 from proxyapp.server.connection import Listener
 from proxyapp.server.doors import Clients, Door, ServerLimits, Surroundings
 from proxyapp.wire import bodies
 from proxyapp.wire.framing import NO_BODY, Framing
 from proxyapp.wire.headers import Fields, RawFields
+from proxyapp.wire.heads import HeadLimits
 from proxyapp.wire.messages import OutgoingResponse, RequestHead
-from proxyapp.wire.parser import HeadLimits
 from proxyapp.wire.target import Form, Origin, parse_target
 
 PSEUDONYM = b"px"

@@ -14,7 +14,8 @@ import pytest
 from proxyapp import config, errors, tap
 from proxyapp.config import OPTIONS
 from proxyapp.config.ini import Ini
-from proxyapp.rules.logformat import NAMED_FORMATS, PLACEHOLDERS, Record, compile_format
+from proxyapp.rules.logformat import NAMED_FORMATS, PLACEHOLDERS, compile_format
+from proxyapp.rules.record import Record
 from proxyapp.wire.headers import Fields
 from proxyapp.wire.messages import RequestHead
 

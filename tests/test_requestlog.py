@@ -18,7 +18,7 @@ from twisted.logger import LogEvent, capturedLogs, formatEvent
 
 from proxyapp import requestlog
 from proxyapp.requestlog import DescriptorSink, LogError, RequestLogger, Sink, open_log
-from proxyapp.rules.logformat import Record
+from proxyapp.rules.record import Record
 
 
 class ScriptedSink:

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from proxyapp import errors
 from proxyapp.net.task import Wakeup
 from proxyapp.stream import Body, Sink, Source
-from proxyapp.wire import bodies, framing, parser
+from proxyapp.wire import bodies, framing, heads, parser
 from proxyapp.wire.framing import NO_BODY, UNTIL_CLOSE, Framing, Kind
 from proxyapp.wire.headers import NO_FIELDS
+from proxyapp.wire.heads import HeadLimits, HeadReader
 from proxyapp.wire.messages import ResponseHead
-from proxyapp.wire.parser import HeadLimits, HeadReader
 
 # An origin that announces more interim responses than this isn't making progress.
 MAX_INTERIM = 64
@@ -100,7 +100,7 @@ class Answer:
             self._read_body(data)
             return
         try:
-            end = parser.whole_head(data, self._limits) if self._reader is None else 0
+            end = heads.whole_head(data, self._limits) if self._reader is None else 0
             if end and data[9:10] >= _FINAL:
                 self._take_final(parser.parse_response(data[:end], self._limits), data[end:])
             else:

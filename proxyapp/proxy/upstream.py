@@ -23,7 +23,7 @@ from proxyapp.stream import Receiver
 from proxyapp.wire import writer
 from proxyapp.wire.framing import Framing, Kind
 from proxyapp.wire.headers import Fields
-from proxyapp.wire.parser import HeadLimits
+from proxyapp.wire.heads import HeadLimits
 from proxyapp.wire.target import Origin
 
 # How long the other end may take to agree to the end of an idle connection, in seconds.

@@ -12,7 +12,8 @@ from proxyapp.server.doors import Door, ServerLimits
 from proxyapp.stream import EMPTY, Body
 from proxyapp.wire import bodies, framing, target
 from proxyapp.wire.framing import NO_BODY, Framing
-from proxyapp.wire.parser import HeadReader, RequestParser
+from proxyapp.wire.heads import HeadReader
+from proxyapp.wire.parser import RequestParser
 from proxyapp.wire.target import Form
 
 

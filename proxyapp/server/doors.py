@@ -10,10 +10,10 @@ from proxyapp import errors
 from proxyapp.exchange import Client, Responder
 from proxyapp.net.timers import Sweep
 from proxyapp.rules.access import Decision
-from proxyapp.rules.logformat import Record
+from proxyapp.rules.record import Record
 from proxyapp.wire.headers import RawFields
+from proxyapp.wire.heads import HeadLimits
 from proxyapp.wire.messages import RequestHead
-from proxyapp.wire.parser import HeadLimits
 
 
 class Judge(Protocol):

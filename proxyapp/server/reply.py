@@ -13,8 +13,8 @@ from proxyapp.net.timers import Drain, Sweep
 from proxyapp.net.transport import Transport
 from proxyapp.rules import hops
 from proxyapp.rules.conditions import http_date
-from proxyapp.rules.logformat import Record
 from proxyapp.rules.ranges import ByteRange
+from proxyapp.rules.record import Record
 from proxyapp.wire import writer
 from proxyapp.wire.framing import NO_BODY, Framing, Kind
 from proxyapp.wire.headers import Fields
@@ -98,7 +98,7 @@ class ClientReply:
 
     def answer(self, head: OutgoingResponse, body: bytes) -> None:
         """See Reply."""
-        self.pass_on(self._own(head, len(body)), body)
+        self.pass_on(_own(head, len(body), self.record, self._seconds()), body)
 
     def pass_on(self, head: OutgoingResponse, body: bytes) -> None:
         """See Reply."""
@@ -113,33 +113,14 @@ class ClientReply:
     ) -> None:
         """See Reply."""
         size = sum(_size(piece) for piece in pieces)
-        self.begin(self._own(head, size), Framing(Kind.LENGTH, size))
+        self.begin(_own(head, size, self.record, self._seconds()), Framing(Kind.LENGTH, size))
         for piece in pieces if self._has_body else ():
             if isinstance(piece, bytes):
                 self.write(piece)
             else:
                 self.flush()
-                await self._send_range(file, piece)
+                await _send_range(self, self._connection.sweep, file, piece)
         self.flush()
-
-    async def _send_range(self, file: sendfile.File, piece: ByteRange) -> None:
-        job = sendfile.send_file(self.transport, file, piece.offset, piece.size)
-        watch = Drain(
-            self._connection.sweep,
-            self.stall_timeout,
-            lambda: job.remaining + net_transport.unsent(self.transport),
-            job.done.cancel,
-        )
-        try:
-            await job.done
-        except sendfile.FileChanged as error:
-            raise errors.InternalError("the file changed while it was sent") from error
-        except ConnectionError:
-            raise errors.ClientGone("the client closed the connection") from None
-        finally:
-            watch.stop()
-            job.stop()
-            self.record.sent += piece.size - job.remaining
 
     def begin(self, head: OutgoingResponse, body: Framing, is_last: bool = False) -> stream.Sink:
         """See Reply."""
@@ -211,15 +192,6 @@ class ClientReply:
 
     # Heads.
 
-    def _own(self, head: OutgoingResponse, size: int) -> OutgoingResponse:
-        """Add what every answer of ours says."""
-        fields = list(head.fields)
-        self.record.content_type = dict(fields).get(b"Content-Type", b"")
-        if head.status not in (204, 304):
-            fields.append((b"Content-Length", b"%d" % size))
-        fields.append((b"Date", http_date(int(self._seconds()))))
-        return OutgoingResponse(head.status, head.reason, fields, head.lines)
-
     def _begin_without_length(self, head: OutgoingResponse, body: Framing) -> OutgoingResponse:
         """Settle how a body of unknown length ends, or that there is none."""
         request = self.request
@@ -246,3 +218,36 @@ def _size(piece: bytes | ByteRange) -> int:
 
 def _with_field(head: OutgoingResponse, field: tuple[bytes, bytes]) -> OutgoingResponse:
     return OutgoingResponse(head.status, head.reason, [*head.fields, field], head.lines)
+
+
+def _own(head: OutgoingResponse, size: int, record: Record, now: float) -> OutgoingResponse:
+    """Add to *head* what every answer of ours says; its body has *size* bytes."""
+    fields = list(head.fields)
+    record.content_type = dict(fields).get(b"Content-Type", b"")
+    if head.status not in (204, 304):
+        fields.append((b"Content-Length", b"%d" % size))
+    fields.append((b"Date", http_date(int(now))))
+    return OutgoingResponse(head.status, head.reason, fields, head.lines)
+
+
+async def _send_range(
+    reply: ClientReply, sweep: Sweep, file: sendfile.File, piece: ByteRange
+) -> None:
+    """Send a part of *file* past this process; raises InternalError and ClientGone."""
+    job = sendfile.send_file(reply.transport, file, piece.offset, piece.size)
+    watch = Drain(
+        sweep,
+        reply.stall_timeout,
+        lambda: job.remaining + net_transport.unsent(reply.transport),
+        job.done.cancel,
+    )
+    try:
+        await job.done
+    except sendfile.FileChanged as error:
+        raise errors.InternalError("the file changed while it was sent") from error
+    except ConnectionError:
+        raise errors.ClientGone("the client closed the connection") from None
+    finally:
+        watch.stop()
+        job.stop()
+        reply.record.sent += piece.size - job.remaining

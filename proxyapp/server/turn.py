@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from proxyapp import errors
 from proxyapp.exchange import Client, Request
 from proxyapp.net.task import Task
-from proxyapp.rules.logformat import Record
+from proxyapp.rules.record import Record
 from proxyapp.server.doors import Door, Surroundings
 from proxyapp.server.reply import ClientReply, Connection
 from proxyapp.wire import headers, writer

@@ -42,8 +42,8 @@ from proxyapp.site import pages
 from proxyapp.site.options import MisdirectedSite, ServerOptions
 from proxyapp.site.setup import OwnUrls
 from proxyapp.wire.headers import RawFields
+from proxyapp.wire.heads import HeadLimits
 from proxyapp.wire.messages import RequestHead
-from proxyapp.wire.parser import HeadLimits
 from proxyapp.wire.target import Form, Origin
 
 _log = Logger()

@@ -7,7 +7,7 @@ import re
 from typing import Protocol
 
 from proxyapp import errors
-from proxyapp.wire import parser
+from proxyapp.wire import heads, parser
 from proxyapp.wire.framing import Framing, Kind
 from proxyapp.wire.headers import NO_FIELDS, Fields
 
@@ -20,7 +20,7 @@ _MAX_SIZE_DIGITS = 15
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]+)[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?")
 # This many bytes of extensions are tolerated beyond what the data itself earns.
 MAX_OVERHEAD = 64 * 1024
-MAX_TRAILERS = parser.HeadLimits(size=16 * 1024, fields=64)
+MAX_TRAILERS = heads.HeadLimits(size=16 * 1024, fields=64)
 
 
 class Decoder(Protocol):
@@ -190,7 +190,7 @@ class ChunkedDecoder:
         if end < 0:
             if len(data) - position >= MAX_TRAILERS.size:
                 raise errors.BadRequest("the trailer section is too long")
-            if parser.has_bare_lf(data, position + self._scanned):
+            if heads.has_bare_lf(data, position + self._scanned):
                 raise errors.BadRequest("a line ends in a bare LF")
             self._scanned = len(data) - position
             return position

@@ -15,8 +15,8 @@ from proxyapp.net.timers import Sweep
 from proxyapp.proxy.answer import MAX_INTERIM, Answer
 from proxyapp.stream import HOLD
 from proxyapp.wire.framing import Kind
+from proxyapp.wire.heads import HeadLimits
 from proxyapp.wire.messages import ResponseHead
-from proxyapp.wire.parser import HeadLimits
 from tests.support import MemorySource, RecordedReply, Witness, connect, response
 
 CHUNKED = b"Transfer-Encoding: chunked"

@@ -12,8 +12,8 @@ import pytest
 
 from proxyapp import errors
 from proxyapp.rules.hops import Forwarding
-from proxyapp.rules.logformat import Record
-from proxyapp.wire.parser import HeadLimits
+from proxyapp.rules.record import Record
+from proxyapp.wire.heads import HeadLimits
 from tests.support import (
     HEAD,
     OK,

@@ -8,7 +8,7 @@ import pytest
 
 from proxyapp import errors
 from proxyapp.proxy.tunnel import TunnelCounts
-from proxyapp.rules.logformat import Record
+from proxyapp.rules.record import Record
 from tests.support import TUNNELS, MemoryTransport, Stage, script
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxyapp.rules import logformat
-from proxyapp.rules.logformat import PLACEHOLDERS, Record, compile_format
+from proxyapp.rules.logformat import PLACEHOLDERS, compile_format
+from proxyapp.rules.record import Record
 from proxyapp.wire.headers import Fields
 from proxyapp.wire.messages import RequestHead
 

@@ -17,12 +17,12 @@ from proxyapp import errors
 from proxyapp.exchange import Client, Reply, Request
 from proxyapp.net.timers import Sweep
 from proxyapp.rules.access import Decision
-from proxyapp.rules.logformat import Record
+from proxyapp.rules.record import Record
 from proxyapp.server.connection import ClientConnection
 from proxyapp.server.doors import Door, ServerLimits, Surroundings
 from proxyapp.wire.headers import RawFields
+from proxyapp.wire.heads import HeadLimits
 from proxyapp.wire.messages import OutgoingResponse, RequestHead
-from proxyapp.wire.parser import HeadLimits
 from proxyapp.wire.target import Form
 
 CLIENT = Client("192.0.2.7", 40000)

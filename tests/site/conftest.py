@@ -11,8 +11,8 @@ import pytest
 from proxyapp import stream
 from proxyapp.exchange import Client, Request, Responder, TakenOver
 from proxyapp.net.sendfile import File
-from proxyapp.rules.logformat import Record
 from proxyapp.rules.ranges import ByteRange
+from proxyapp.rules.record import Record
 from proxyapp.wire.framing import NO_BODY, Framing
 from proxyapp.wire.headers import Fields, RawFields
 from proxyapp.wire.messages import OutgoingResponse, RequestHead

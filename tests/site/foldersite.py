@@ -26,7 +26,7 @@ from proxyapp.site.confinement import Root
 from proxyapp.site.digests import Digests
 from proxyapp.site.listing import Listings
 from proxyapp.site.paths import parse_location
-from proxyapp.wire.parser import HeadLimits
+from proxyapp.wire.heads import HeadLimits
 from proxyapp.wire.target import Form
 from tests.support import AllowEveryone, RecordList, error_page
 from tests.talk import Response, Talk

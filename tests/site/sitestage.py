@@ -21,7 +21,7 @@ from proxyapp.net.reactor import ApplianceReactor
 from proxyapp.net.timers import Sweep
 from proxyapp.server.connection import Listener
 from proxyapp.server.doors import Clients, Door, ServerLimits, Surroundings
-from proxyapp.wire.parser import HeadLimits
+from proxyapp.wire.heads import HeadLimits
 from proxyapp.wire.target import Form
 from tests.appliance import wait_for
 from tests.support import AllowEveryone, RecordList, error_page

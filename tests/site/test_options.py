@@ -8,7 +8,7 @@ import pytest
 
 from proxyapp import errors, stream
 from proxyapp.exchange import Client, Reply, Request, Responder
-from proxyapp.rules.logformat import Record
+from proxyapp.rules.record import Record
 from proxyapp.site.options import MisdirectedSite, ServerOptions
 from proxyapp.wire.framing import NO_BODY
 from proxyapp.wire.headers import Fields

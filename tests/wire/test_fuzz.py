@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from proxyapp import errors
 from proxyapp.wire import bodies, framing, parser, target, writer
 from proxyapp.wire.headers import Fields
+from proxyapp.wire.heads import HeadLimits, HeadReader
 from proxyapp.wire.messages import OutgoingResponse, RequestHead, ResponseHead
-from proxyapp.wire.parser import HeadLimits, HeadReader
 
 LIMITS = HeadLimits(size=2048, fields=16)
 

@@ -17,8 +17,8 @@ from proxyapp import errors
 from proxyapp.wire import bodies, framing, parser, target
 from proxyapp.wire.framing import Framing
 from proxyapp.wire.headers import RawFields
+from proxyapp.wire.heads import HeadLimits, HeadReader
 from proxyapp.wire.messages import RequestHead, ResponseHead
-from proxyapp.wire.parser import HeadLimits, HeadReader
 
 LIMITS = HeadLimits(size=8 * 1024, fields=32)
 

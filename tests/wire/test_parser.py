@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from proxyapp import errors
-from proxyapp.wire import parser
+from proxyapp.wire import heads, parser
 from proxyapp.wire.headers import NO_FIELDS, Fields
+from proxyapp.wire.heads import HeadLimits, HeadReader
 from proxyapp.wire.messages import RequestHead, ResponseHead
-from proxyapp.wire.parser import HeadLimits, HeadReader
 
 LIMITS = HeadLimits(size=1024, fields=8)
 AFTER = b"GET /next HTTP/1.1\r\n"
@@ -364,7 +364,7 @@ def test_the_count_of_fields_is_limited() -> None:
         assert isinstance(error, errors.HeadTooLarge)
 
 
-@pytest.mark.parametrize("lines", [1, 2, parser.MAX_EMPTY_LINES])
+@pytest.mark.parametrize("lines", [1, 2, heads.MAX_EMPTY_LINES])
 def test_empty_lines_before_a_head_are_skipped(lines: int) -> None:
     """RFC 9112 section 2.2; some clients end a body with one too many."""
     data = b"GET / HTTP/1.0\r\n\r\n"

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from proxyapp import errors
 from proxyapp.wire import parser, writer
 from proxyapp.wire.headers import NO_FIELDS, Fields, RawFields
+from proxyapp.wire.heads import HeadLimits
 from proxyapp.wire.messages import OutgoingResponse, RequestHead, ResponseHead
-from proxyapp.wire.parser import HeadLimits
 
 SPLITS = [b"\n", b"\r", b"\r\n", b"x\r\nEvil: 1", b"\r\n\r\nHTTP/1.1 200 OK", b"\r\n "]
 
