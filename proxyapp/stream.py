@@ -84,10 +84,6 @@ class Source(Protocol):
         """Return the error that says that the connection ended inside the body."""
 
 
-# The decoder of a body that came in one piece: there is nothing left to do.
-WHOLE: Decoder = LengthDecoder(0)
-
-
 class Body:
     """One body: its source's connection calls `push` and `end_input`, who answers `deliver`."""
 
@@ -102,21 +98,16 @@ class Body:
         "size",
     )
 
-    def __init__(
-        self, decoder: Decoder, source: Source, limit: int = 0, whole: bytes = b""
-    ) -> None:
-        """Take the framing off with *decoder*; *limit* bytes are too many, unless it is 0.
-
-        A body that has arrived *whole* needs no decoder: give it WHOLE.
-        """
+    def __init__(self, decoder: Decoder, source: Source, limit: int = 0) -> None:
+        """Take the framing off with *decoder*; *limit* bytes are too many, unless it is 0."""
         self._decoder = decoder
         self._source = source
         self._limit = limit
-        self._pending = whole
+        self._pending = b""
         self._delivery: _Delivery | None = None
         self.error: errors.ExchangeError | None = None  # what ended it early
         self.is_taken = False  # does anybody read it?
-        self.size = len(whole)
+        self.size = 0
 
     def __repr__(self) -> str:
         state = "complete" if self._decoder.complete else "arriving"
@@ -317,4 +308,4 @@ class _Delivery:
 
 
 # The body of a request that has none: complete from the start, so it never asks its source.
-EMPTY = Body(WHOLE, cast(Source, None))
+EMPTY = Body(LengthDecoder(0), cast(Source, None))

@@ -16,7 +16,7 @@ from twisted.internet.task import Clock
 from proxyapp import errors
 from proxyapp.net.task import Task
 from proxyapp.net.timers import NEVER, Drain, Sweep
-from proxyapp.stream import EMPTY, HOLD, WHOLE, Body
+from proxyapp.stream import EMPTY, HOLD, Body
 from proxyapp.wire import bodies
 from proxyapp.wire.framing import CHUNKED, UNTIL_CLOSE, Framing, Kind
 from proxyapp.wire.headers import Fields
@@ -126,17 +126,12 @@ def test_until_close_before_anybody_takes_it() -> None:
     assert (flow.sink.body, flow.error) == (b"abc", None)
 
 
-def test_none_and_whole() -> None:
-    """A body of nothing asks nobody; one that came whole is handed over without a decoder."""
+def test_none() -> None:
+    """A body of nothing asks nobody, and is handed over at once."""
     flow = Flow(UNTIL_CLOSE)
     assert EMPTY.is_complete
     assert EMPTY.hand_over(flow.sink)
-    whole = Body(WHOLE, flow.source, whole=b"hi")
-    assert whole.size == 2
-    sink = RecordedReply(flow.far)
-    assert whole.hand_over(sink)
-    assert (sink.body, sink.trailers) == (b"hi", Fields([]))
-    assert repr(whole) == "<Body complete, 2 bytes>"
+    assert repr(EMPTY) == "<Body complete, 0 bytes>"
 
 
 @given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=5), st.integers(0, 3))

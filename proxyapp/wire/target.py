@@ -37,6 +37,9 @@ class Form(enum.StrEnum):
     ASTERISK = "asterisk"
 
 
+_ABSOLUTE = Form.ABSOLUTE  # a tenth of a microsecond quicker to find
+
+
 class Origin(NamedTuple):
     """Scheme, host and port (RFC 9110 section 4.3.1); *host* in lower case, IPv6 without brackets.
 
@@ -81,7 +84,7 @@ def parse_target(method: bytes, target: bytes) -> Target:
         raise errors.BadRequest("the request target has characters that must be percent-encoded")
     slash = target.find(b"/", _SHORTEST_PREFIX)
     if slash > 0 and (known := _PREFIXES.get(target[:slash])) and method != b"CONNECT":
-        return Target(Form.ABSOLUTE, known[0], target[slash:], known[1])
+        return Target(_ABSOLUTE, known[0], target[slash:], known[1])
     if method == b"CONNECT":
         return Target(Form.AUTHORITY, parse_authority("connect", target), b"", target)
     if target[:1] == b"/":
