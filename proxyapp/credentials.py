@@ -4,6 +4,8 @@ Hashes of passwords are made to take time, so a right password is remembered, as
 some seconds: under a keyed hash whose key dies with the process, so that no memory holds a
 password. An address that gave many wrong ones lately is answered 429, for longer and longer;
 passwords that were right before are exempt, for several users may share an address.
+
+Digest (RFC 7616) takes microseconds and is checked at once, each request anew.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import hmac
 import math
 import secrets
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from twisted.internet.defer import Deferred
@@ -20,8 +22,9 @@ from twisted.logger import Logger
 
 from proxyapp import errors
 from proxyapp.passwords import Checker, InThread, make_checker
-from proxyapp.rules import challenges
-from proxyapp.rules.challenges import BasicCredentials
+from proxyapp.rules import challenges, digest
+from proxyapp.rules.challenges import NOBODY, STALE, BasicCredentials, Claim, Finding, Scheme
+from proxyapp.rules.nonces import SALT_SIZE, Nonces
 
 # Times in seconds.
 REMEMBERED = 60.0
@@ -43,19 +46,27 @@ _log = Logger()
 
 
 class Credentials:
-    """Checks Basic credentials against the users of *description*, as [auth] users has them.
+    """Checks claims against the users of *description*, as [auth] users has them.
 
-    *seconds* is a clock that only goes forward. A file of users is read at once; raises what
-    strcred raises for a description that isn't right.
+    *schemes* are those that are asked for and taken. *seconds* is a clock that only goes forward.
+    A file of users is read at once; raises what strcred raises for a description that isn't right.
     """
 
     def __init__(
-        self, description: str, realm: str, in_thread: InThread, seconds: Callable[[], float]
+        self,
+        description: str,
+        realm: str,
+        schemes: Collection[Scheme],
+        in_thread: InThread,
+        seconds: Callable[[], float],
     ) -> None:
-        self._checker: Checker = make_checker(description, in_thread, seconds)
+        self._checker: Checker = make_checker(description, realm, in_thread, seconds)
         self._realm = realm
+        self._takes_basic = Scheme.BASIC in schemes
+        self._takes_digest = Scheme.DIGEST in schemes
         self._seconds = seconds
         self._key = secrets.token_bytes(_KEY_SIZE)
+        self._nonces = Nonces(secrets.token_bytes(_KEY_SIZE))
         self._right = _Memory(REMEMBERED)
         self._wrong = _Memory(WRONG_REMEMBERED)
         self._guesses = _Guesses()
@@ -67,71 +78,123 @@ class Credentials:
             f" {len(self._waiting)} being checked>"
         )
 
-    async def check(self, client_host: str, authorization: bytes | None) -> str | None:
-        """Return the user that *authorization* names and proves to be, or None.
+    def at_once(self, claim: Claim) -> Finding | None:
+        """Return whom *claim* proves to be from; None where that takes time, and `check` tells.
+
+        Raises TooManyRequests for an address with many wrong passwords.
+        """
+        if claim.authorization is None:
+            return NOBODY
+        version = self._checker.known_version()
+        if version is None:
+            return None
+        return self._recall(claim, claim.authorization, version)
+
+    async def check(self, claim: Claim) -> Finding:
+        """Return whom *claim* proves to be from.
 
         Raises TooManyRequests for an address with many wrong passwords, Overloaded where too many
         are being checked, and InternalError where the users can't be asked.
         """
+        authorization = claim.authorization
+        if authorization is None:
+            return NOBODY
+        version = await self._checker.version()
+        found = self._recall(claim, authorization, version)
+        if found is not None:
+            return found
         given = challenges.parse_basic(authorization)
         if given is None:
-            return None
-        digest = self._digest(given, await self._checker.version())
-        now = self._seconds()
-        if self._right.is_fresh(digest, now):
-            return given.user
-        if self._wrong.is_fresh(digest, now):
-            return None
-        return given.user if await self._join(client_host, given, digest) else None
+            return NOBODY
+        mark = self._mark(authorization, version)
+        return Finding(given.user) if await self._join(claim.client, given, mark) else NOBODY
 
-    def unauthorized(self) -> errors.Unauthorized:
+    def unauthorized(self, rule: str = "", is_stale: bool = False) -> errors.Unauthorized:
         """Return what the site refuses with, and asks for a password (401)."""
-        reason = "this needs the name and the password of a user"
-        return errors.Unauthorized(reason, (challenges.www_authenticate(self._realm),))
+        fields = tuple((b"WWW-Authenticate", each) for each in self._challenges(is_stale))
+        return errors.Unauthorized("this needs the name and the password of a user", fields, rule)
 
-    def proxy_authentication_required(self) -> errors.ProxyAuthenticationRequired:
+    def proxy_authentication_required(
+        self, rule: str = "", is_stale: bool = False
+    ) -> errors.ProxyAuthenticationRequired:
         """Return what the proxy refuses with, and asks for a password (407)."""
+        fields = tuple((b"Proxy-Authenticate", each) for each in self._challenges(is_stale))
         reason = "the proxy needs the name and the password of a user"
-        field = challenges.proxy_authenticate(self._realm)
-        return errors.ProxyAuthenticationRequired(reason, (field,))
+        return errors.ProxyAuthenticationRequired(reason, fields, rule)
 
-    def _digest(self, given: BasicCredentials, version: int) -> bytes:
+    def _challenges(self, is_stale: bool) -> list[bytes]:
+        """Return what asks for each scheme, the safest first."""
+        found = []
+        if self._takes_digest:
+            nonce = self._nonces.make(self._seconds(), secrets.token_bytes(SALT_SIZE))
+            # Something must be asked for, even where not every user can answer it.
+            offered = self._checker.algorithms() or (() if self._takes_basic else digest.ALGORITHMS)
+            found = [digest.challenge(self._realm, each, nonce, is_stale) for each in offered]
+        if self._takes_basic:
+            found.append(challenges.basic_challenge(self._realm))
+        return found
+
+    def _recall(self, claim: Claim, authorization: bytes, version: int) -> Finding | None:
+        """Return what is known of *claim* already, or is found out quickly."""
+        if digest.is_digest(authorization):
+            return self._check_digest(claim, authorization) if self._takes_digest else NOBODY
+        if not self._takes_basic:
+            return NOBODY
+        mark, now = self._mark(authorization, version), self._seconds()
+        return self._right.find(mark, now) or self._wrong.find(mark, now)
+
+    def _mark(self, authorization: bytes, version: int) -> bytes:
         # The version of the users is part of it: what was true of others is never found again.
-        text = f"{version}:{given.user}:{given.password}".encode()
-        return hmac.digest(self._key, text, "sha256")
+        return hmac.digest(self._key, b"%d:%b" % (version, authorization), "sha256")
 
-    def _join(self, client_host: str, given: BasicCredentials, digest: bytes) -> Deferred[bool]:
+    def _check_digest(self, claim: Claim, authorization: bytes) -> Finding:
+        given = digest.parse_digest(authorization)
+        if given is None or given.realm != self._realm.encode("utf-8"):
+            return NOBODY
+        if given.uri not in claim.targets:
+            # RFC 7616 section 3.4.6: a response that was made for something else.
+            return NOBODY
+        now = self._seconds()
+        if not self._nonces.is_of(given.nonce, given.user):
+            self._guesses.admit(claim.client, now)
+        if not digest.is_right(given, claim.method, self._checker.kept(given.user)):
+            self._guesses.failed(claim.client, now)
+            return NOBODY
+        is_new = self._nonces.take(given.nonce, int(given.nonce_count, 16), given.user, now)
+        return Finding(given.user) if is_new else STALE
+
+    def _join(self, client: str, given: BasicCredentials, mark: bytes) -> Deferred[bool]:
         """Wait for the check of these credentials, which begins now unless it is under way."""
         mine: Deferred[bool] = Deferred()
-        waiting = self._waiting.get(digest)
+        waiting = self._waiting.get(mark)
         if waiting is not None:
             waiting.append(mine)
             return mine
         if len(self._waiting) >= MAX_UNDER_WAY:
             raise errors.Overloaded("too many passwords are being checked at once")
-        if digest not in self._right:
-            self._guesses.admit(client_host, self._seconds())
-        self._waiting[digest] = [mine]
-        self._guesses.begin(client_host)
+        if mark not in self._right:
+            self._guesses.admit(client, self._seconds())
+        self._waiting[mark] = [mine]
+        self._guesses.begin(client)
         # Nobody's own: whoever gives up waiting takes it from nobody else.
-        Deferred.fromCoroutine(self._carry_out(client_host, given, digest))
+        Deferred.fromCoroutine(self._carry_out(client, given, mark))
         return mine
 
-    async def _carry_out(self, client_host: str, given: BasicCredentials, digest: bytes) -> None:
+    async def _carry_out(self, client: str, given: BasicCredentials, mark: bytes) -> None:
         is_right: bool | None = None
         try:
             is_right = await self._checker.is_right(given)
         except Exception as error:
             # Foreign code: what it says may quote what it was given.
             _log.error("a password can't be checked: {kind}", kind=type(error).__name__)
-        self._guesses.finish(client_host)
+        self._guesses.finish(client)
         now = self._seconds()
         if is_right:
-            self._right.learn(digest, now)
+            self._right.learn(mark, Finding(given.user), now)
         elif is_right is not None:
-            self._wrong.learn(digest, now)
-            self._guesses.failed(client_host, now)
-        for waiter in self._waiting.pop(digest):
+            self._wrong.learn(mark, NOBODY, now)
+            self._guesses.failed(client, now)
+        for waiter in self._waiting.pop(mark):
             if is_right is None:
                 waiter.errback(errors.InternalError("the users can't be asked"))
             else:
@@ -147,12 +210,12 @@ class SiteCredentials:
     def __repr__(self) -> str:
         return f"<SiteCredentials of {self._credentials!r}>"
 
-    async def check(self, client_host: str, authorization: bytes | None) -> str:
+    async def check(self, claim: Claim) -> str:
         """Return the user; raises Unauthorized, and what Credentials.check raises."""
-        user = await self._credentials.check(client_host, authorization)
-        if user is None:
-            raise self._credentials.unauthorized()
-        return user
+        found = await self._credentials.check(claim)
+        if found.user is None:
+            raise self._credentials.unauthorized(is_stale=found.is_stale)
+        return found.user
 
 
 class _Memory:
@@ -160,24 +223,24 @@ class _Memory:
 
     def __init__(self, span: float) -> None:
         self._span = span
-        self._learned: OrderedDict[bytes, float] = OrderedDict()
+        self._learned: OrderedDict[bytes, tuple[float, Finding]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._learned)
 
-    def __contains__(self, digest: bytes) -> bool:
-        """Was *digest* ever learned, as far as is known?"""
-        return digest in self._learned
+    def __contains__(self, mark: bytes) -> bool:
+        """Was anything ever learned of *mark*, as far as is known?"""
+        return mark in self._learned
 
-    def is_fresh(self, digest: bytes, now: float) -> bool:
-        """Was *digest* learned within the span?"""
-        learned = self._learned.get(digest)
-        return learned is not None and now - learned < self._span
+    def find(self, mark: bytes, now: float) -> Finding | None:
+        """Return what was learned of *mark* within the span."""
+        learned = self._learned.get(mark)
+        return learned[1] if learned is not None and now - learned[0] < self._span else None
 
-    def learn(self, digest: bytes, now: float) -> None:
-        """Remember *digest* from *now* on."""
-        self._learned[digest] = now
-        self._learned.move_to_end(digest)
+    def learn(self, mark: bytes, found: Finding, now: float) -> None:
+        """Remember *found* from *now* on."""
+        self._learned[mark] = now, found
+        self._learned.move_to_end(mark)
         if len(self._learned) > MAX_REMEMBERED:
             self._learned.popitem(last=False)
 

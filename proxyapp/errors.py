@@ -25,6 +25,7 @@ Proxy-Status error type::
     |   +-- DestinationDenied       403  destination_ip_prohibited
     |   +-- ProxyAuthenticationRequired  407  http_request_denied
     |   +-- TooManyRequests         429  http_request_denied
+    |   +-- QuotaExhausted          429  http_request_denied
     |   +-- LoopDetected            508  proxy_loop_detected
     +-- Overloaded                  503  connection_limit_reached
     +-- InsufficientStorage         507  no room on our disk for what was sent
@@ -160,10 +161,25 @@ class UnknownVersion(ClientFault):
 
 
 class Refused(ExchangeError):
-    """The request is clear, and the rules say no."""
+    """The request is clear, and the rules say no.
+
+    *rule* is what says so, as the ini calls it, such as `[rule work-hours]`; *message* is what the
+    admin has it say to people.
+    """
 
     status = 403
     token = "http_request_denied"
+
+    def __init__(
+        self,
+        reason: str,
+        fields: tuple[tuple[bytes, bytes], ...] = (),
+        rule: str = "",
+        message: str = "",
+    ) -> None:
+        super().__init__(reason, fields)
+        self.rule = rule
+        self.message = message
 
 
 class Unauthorized(Refused):
@@ -190,6 +206,12 @@ class ProxyAuthenticationRequired(Refused):
 
 class TooManyRequests(Refused):
     """Too much was asked for too fast; *fields* hold Retry-After (RFC 6585 section 4)."""
+
+    status = 429
+
+
+class QuotaExhausted(Refused):
+    """The client has used what a rule gives it for this period; *fields* hold Retry-After."""
 
     status = 429
 

@@ -9,6 +9,7 @@ from typing import Protocol
 from proxyapp import stream
 from proxyapp.net.sendfile import File
 from proxyapp.net.transport import Transport
+from proxyapp.rules.challenges import Claim
 from proxyapp.rules.ranges import ByteRange
 from proxyapp.rules.record import Record
 from proxyapp.wire.framing import Framing
@@ -34,6 +35,14 @@ class Request:
     client: Client
     framing: Framing
     body: stream.Body
+
+
+def claim_of(request: Request, field: bytes) -> Claim:
+    """Return what *request* says in *field* of who it is from; *field* is in lower case."""
+    head, target = request.head, request.target
+    # RFC 7616 section 3.4.6: most clients take the path for what a response to a proxy covers.
+    targets = (head.target, target.path or head.target)
+    return Claim(request.client.host, head.fields.combined.get(field), head.method, targets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,4 +117,13 @@ class Responder(Protocol):
         """Answer *request* through *reply*, or raise an ExchangeError."""
 
 
-__all__ = ["NO_FIELDS", "Client", "Fields", "Reply", "Request", "Responder", "TakenOver"]
+__all__ = [
+    "NO_FIELDS",
+    "Client",
+    "Fields",
+    "Reply",
+    "Request",
+    "Responder",
+    "TakenOver",
+    "claim_of",
+]

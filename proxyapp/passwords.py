@@ -20,7 +20,9 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from proxyapp.rules import digest
 from proxyapp.rules.challenges import BasicCredentials
+from proxyapp.rules.digest import Algorithm
 from proxyapp.rules.passwordfile import MAX_PASSWORD_FILE, Fault, Kept, Scheme, parse_password_file
 
 T = TypeVar("T")
@@ -32,6 +34,7 @@ _BCRYPT_BYTES = 72
 # Twisted's own two compare text, and do all their work before they return.
 _TEXT_AND_BLOCKING = ("memory", "unix")
 _MOST_FAULTS_SAID = 5
+_HTDIGEST = (Scheme.HTDIGEST_MD5, Scheme.HTDIGEST_SHA256)
 
 _log = Logger()
 
@@ -49,15 +52,26 @@ class Checker(Protocol):
     async def version(self) -> int:
         """Return a number that changes when the users do, as far as can be told."""
 
+    def known_version(self) -> int | None:
+        """Return the version without waiting; None where it is time to ask for it."""
+
+    def kept(self, user: str) -> Kept | None:
+        """Return what is kept of the password of *user*, as far as Digest may know."""
+
+    def algorithms(self) -> tuple[Algorithm, ...]:
+        """Return the algorithms of Digest by which every user can prove themselves."""
+
     async def is_right(self, given: BasicCredentials) -> bool:
         """Is there such a user with this password? Raises anything if that can't be told."""
 
 
-def make_checker(description: str, in_thread: InThread, seconds: Callable[[], float]) -> Checker:
+def make_checker(
+    description: str, realm: str, in_thread: InThread, seconds: Callable[[], float]
+) -> Checker:
     """Make the checker for *description*: `file:PATH`, or what strcred knows."""
     kind, _, rest = description.partition(":")
     if kind == "file":
-        return FileChecker(Path(rest), in_thread, seconds)
+        return FileChecker(Path(rest), realm, in_thread, seconds)
     return CredChecker(description, in_thread)
 
 
@@ -75,6 +89,11 @@ class _Content(NamedTuple):
     users: Mapping[str, Kept]
     faults: tuple[Fault, ...]
     failure: str
+    algorithms: tuple[Algorithm, ...]
+
+
+def _nobody(signature: _Signature | None, failure: str) -> _Content:
+    return _Content(signature, MappingProxyType({}), (), failure, ())
 
 
 class FileChecker:
@@ -83,15 +102,18 @@ class FileChecker:
     A line that is wrong is nobody's; while the file can't be read, nobody has a password.
     """
 
-    def __init__(self, path: Path, in_thread: InThread, seconds: Callable[[], float]) -> None:
+    def __init__(
+        self, path: Path, realm: str, in_thread: InThread, seconds: Callable[[], float]
+    ) -> None:
         self._path = path
+        self._realm = realm
         self._in_thread = in_thread
         self._seconds = seconds
         self._version = 0
         self._looked = seconds()
-        self._content = _Content(None, MappingProxyType({}), (), "")
+        self._content = _nobody(None, "")
         # At the start, where nothing waits for the reactor yet.
-        self._take(_read(path, None, is_first=True))
+        self._take(_read(path, realm, None, is_first=True))
 
     def __repr__(self) -> str:
         return f"<FileChecker {self._path}, {len(self._content.users)} users>"
@@ -101,9 +123,23 @@ class FileChecker:
         now = self._seconds()
         if now - self._looked >= LOOK_INTERVAL:
             self._looked = now
-            job = partial(_read, self._path, self._content.signature, is_first=False)
+            known = self._content.signature
+            job = partial(_read, self._path, self._realm, known, is_first=False)
             self._take(await self._in_thread(job))
         return self._version
+
+    def known_version(self) -> int | None:
+        """See Checker."""
+        is_due = self._seconds() - self._looked >= LOOK_INTERVAL
+        return None if is_due else self._version
+
+    def kept(self, user: str) -> Kept | None:
+        """See Checker."""
+        return self._content.users.get(user)
+
+    def algorithms(self) -> tuple[Algorithm, ...]:
+        """See Checker."""
+        return self._content.algorithms
 
     async def is_right(self, given: BasicCredentials) -> bool:
         """See Checker."""
@@ -113,7 +149,7 @@ class FileChecker:
         kept_or_other = kept or next(iter(users.values()), None)
         if kept_or_other is None:
             return False
-        is_right = await self._in_thread(partial(_verify, given.password, kept_or_other))
+        is_right = await self._in_thread(partial(_verify, given, kept_or_other))
         return is_right and kept is not None
 
     def _take(self, content: _Content | None) -> None:
@@ -128,7 +164,7 @@ class FileChecker:
             _log.error("{place}: {reason}", place=place, reason=reason)
 
 
-def _read(path: Path, known: _Signature | None, is_first: bool) -> _Content | None:
+def _read(path: Path, realm: str, known: _Signature | None, is_first: bool) -> _Content | None:
     """Read the file of users in this thread; None where it is as it was."""
     try:
         with open(path, "rb", opener=_open_at_once) as opened:
@@ -140,11 +176,11 @@ def _read(path: Path, known: _Signature | None, is_first: bool) -> _Content | No
     except OSError as error:
         if known is None and not is_first:
             return None
-        return _Content(None, MappingProxyType({}), (), error.strerror or "")
+        return _nobody(None, error.strerror or "")
     if len(data) > MAX_PASSWORD_FILE:
-        return _Content(signature, MappingProxyType({}), (), "it is too large")
+        return _nobody(signature, "it is too large")
     users, faults = parse_password_file(data)
-    return _Content(signature, users, faults, "")
+    return _Content(signature, users, faults, "", digest.algorithms(users.values(), realm))
 
 
 def _open_at_once(path: str, flags: int) -> int:
@@ -152,9 +188,11 @@ def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def _verify(password: str, kept: Kept) -> bool:
-    """Is *password* the one that is *kept*? Takes its time, in this thread."""
-    secret = password.encode("utf-8")
+def _verify(given: BasicCredentials, kept: Kept) -> bool:
+    """Is the password *given* the one that is *kept*? Takes its time, in this thread."""
+    if kept.scheme in _HTDIGEST:
+        return digest.matches(kept, given.user, given.password)
+    secret = given.password.encode("utf-8")
     if kept.scheme is Scheme.PLAIN:
         # Of equal length, because compare_digest tells the length.
         digests = (hashlib.sha256(each).digest() for each in (secret, kept.text.encode("utf-8")))
@@ -179,6 +217,18 @@ class CredChecker:
     async def version(self) -> int:
         """See Checker; a change of the users can't be told."""
         return 0
+
+    def known_version(self) -> int | None:
+        """See Checker."""
+        return 0
+
+    def kept(self, user: str) -> Kept | None:
+        """See Checker; these keep it to themselves."""
+        return None
+
+    def algorithms(self) -> tuple[Algorithm, ...]:
+        """See Checker."""
+        return ()
 
     async def is_right(self, given: BasicCredentials) -> bool:
         """See Checker."""

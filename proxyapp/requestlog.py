@@ -8,6 +8,7 @@ written waits in memory up to a bound; beyond it lines are dropped, and the even
 from __future__ import annotations
 
 import os
+import secrets
 import select
 import stat
 import syslog
@@ -16,8 +17,8 @@ from typing import Protocol
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from proxyapp.rules.logformat import FormatLine, compile_format
-from proxyapp.rules.record import Record
+from proxyapp.rules.logformat import FormatLine, Identified, compile_format, identified
+from proxyapp.rules.record import Record, RequestIds
 
 # A reader of the log sees a line soon; a call per line would cost ten times as much.
 FLUSH_DELAY = 0.25
@@ -119,10 +120,22 @@ class RequestLogger:
 
     _events = Logger()
 
-    def __init__(self, format_line: FormatLine, sink: Sink | None, clock: IReactorTime) -> None:
-        """Write to *sink*; None turns the log off."""
+    def __init__(
+        self,
+        format_line: FormatLine,
+        sink: Sink | None,
+        clock: IReactorTime,
+        ids: RequestIds | None = None,
+        names_all: bool = False,
+    ) -> None:
+        """Write to *sink*; None turns the log off.
+
+        *ids* are for a format that shows them; *names_all* gives one to every record.
+        """
         self._format_line = format_line
         self._sink = sink
+        self._ids = None if sink is None else ids
+        self._names_all = names_all
         self._clock = clock
         self._timer: IDelayedCall | None = None
         self._lines: list[str] = []
@@ -140,12 +153,19 @@ class RequestLogger:
         waiting = len(self._lines) + self._waiting.count(b"\n")
         return f"<RequestLogger {self._sink.name}, {waiting} lines waiting, {self._lost} lost>"
 
+    def identify(self, record: Record) -> None:
+        """Give *record* the id that its line will show; none where that shows no id."""
+        if self._ids is not None and not record.request_id:
+            record.request_id = self._ids.next()
+
     def write(self, record: Record) -> None:
         """Log *record*, as it is now, within FLUSH_DELAY seconds."""
         if self._sink is None:
             if self._is_closed:
                 self._events.warn("A request ended after the request log was closed: no line")
             return
+        if self._names_all:
+            self.identify(record)
         line = self._format_line(record)
         self._lines.append(line)
         self._gathered += len(line) + 1
@@ -274,7 +294,11 @@ class RequestLogger:
 def open_log(requests: str, format_text: str, clock: IReactorTime) -> RequestLogger:
     """Open what [log] requests and format ask for; raises LogError."""
     try:
-        return RequestLogger(compile_format(format_text), _open_sink(requests), clock)
+        format_line = compile_format(format_text)
+        shown = identified(format_text)
+        ids = None if shown is Identified.NONE else RequestIds(secrets.randbits(30))
+        names_all = shown is Identified.ALL
+        return RequestLogger(format_line, _open_sink(requests), clock, ids, names_all)
     except ValueError as error:
         raise LogError(f"[log] format: {error}") from error
     except OSError as error:

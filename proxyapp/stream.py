@@ -295,7 +295,7 @@ class _Delivery:
         sink, source = self._sink, self._source
         moved = self._splice.moved if self._splice is not None else 0
         progress = (moved, net_transport.unsent(sink.transport))
-        if progress != self._progress:
+        if progress != self._progress or self._is_held_back():
             self._progress = progress
             self._moved_at = source.sweep.now
         is_blocked = self._is_paused or (self._splice is not None and self._splice.is_blocked)
@@ -305,6 +305,11 @@ class _Delivery:
             self.end(sink.stalled() if is_blocked else source.silent())
         else:
             source.sweep.set(self, min(left, limit * LOOK))
+
+    def _is_held_back(self) -> bool:
+        """Does it wait for its share of a throttled bandwidth, on either side?"""
+        sides = (self._source.transport, self._sink.transport)
+        return any(net_transport.is_held_back(side) for side in sides)
 
 
 # The body of a request that has none: complete from the start, so it never asks its source.

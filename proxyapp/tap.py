@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
-import socket
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import cast
 
 from twisted.application.service import IService
 from twisted.python import usage
 
-from proxyapp.config import Config, ConfigError, Override, load
+from proxyapp.config import Config, ConfigError, Override, load, users
+from proxyapp.config.judge import make_access
+from proxyapp.config.values import WrongValue
 from proxyapp.rules import autoconfighelp
+from proxyapp.rules.access import Access
+from proxyapp.rules.stages import Stages
 
 # A plain TCP endpoint, the port first or by its name; a backslash hides the character behind it.
 _TCP = re.compile(r"tcp6?:(?:(?:[^:\\]|\\.)*:)*?(?:port=)?0*([1-9][0-9]*)(?::.*|\Z)")
+
+# An interface that only this machine itself reaches, named or in its place.
+_LOOPBACK = re.compile(r":(?:interface=)?(?:127(?:\.[0-9]+){3}|\\:\\:1)(?::|\Z)")
 
 
 class Options(usage.Options):
@@ -33,6 +41,16 @@ class Options(usage.Options):
     optFlags = [
         ("check", None, "Say whether the configuration is right, and exit."),
         ("autoconfig-help", None, "Print text to paste into DHCP and DNS servers, and exit."),
+    ]
+    optParameters = [
+        (
+            "explain",
+            None,
+            None,
+            "Say what would become of a request, by which rule and why, and exit: QUESTION is"
+            " 'GET http://host/ --client 10.0.0.7 --user ann --at 2026-01-05T09:00'.",
+        ),
+        ("against", None, None, "With --check: say whom of this request log it would treat else."),
     ]
 
     config: Config
@@ -63,6 +81,27 @@ class Options(usage.Options):
         """SECTION.OPTION=VALUE, for any option of the ini; may be given several times."""
         self._overrides.append(Override(assignment))
 
+    def opt_auth(self, description: str) -> None:
+        """Who has a password, such as file:htpasswd; --help-auth lists the kinds."""
+        kind, _, rest = description.partition(":")
+        if kind == "file" and rest:
+            # From where the command is given, as its other paths; those of the ini are from there.
+            description = f"file:{Path(rest).absolute()}"
+        self._override("auth.users", description, "--auth")
+
+    def opt_help_auth(self) -> None:
+        """List the kinds of users that --auth takes, and exit."""
+        print(users.kinds())
+        sys.exit(0)
+
+    def opt_help_auth_type(self, kind: str) -> None:
+        """Say more of one kind of users, and exit."""
+        try:
+            print(users.about_kind(kind))
+        except WrongValue as wrong:
+            raise usage.UsageError(f"--help-auth-type: {wrong}") from wrong
+        sys.exit(0)
+
     opt_c = opt_config
 
     def _override(self, name: str, text: str, flag: str) -> None:
@@ -76,10 +115,18 @@ class Options(usage.Options):
             self.config = load(self._path, self._overrides, os.environ)
         except ConfigError as error:
             lines = ("the configuration is wrong", *error.mistakes)
+            if self["explain"] is not None:
+                # Not 1: a script would take that for a refusal.
+                print("proxyapp: " + "\n".join(lines), file=sys.stderr)
+                sys.exit(2)
             raise usage.UsageError("\n".join(lines)) from error
+        if self["explain"] is not None:
+            sys.exit(_explain(self["explain"], self.config, self._path, self._overrides))
+        if self["against"] is not None and not self["check"]:
+            raise usage.UsageError("--against LOG goes with --check")
         if self["check"]:
             print(_summary(self.config))
-            sys.exit(0)
+            sys.exit(0 if self["against"] is None else _replay(self["against"], self.config))
         if self["autoconfig-help"]:
             print(_autoconfig_help(self.config), end="")
             sys.exit(0)
@@ -95,17 +142,62 @@ def _summary(config: Config) -> str:
 
 def _autoconfig_help(config: Config) -> str:
     """Return the text for this machine; net is imported here as below, for this alone."""
-    from proxyapp.net import interfaces
+    from proxyapp.net import interfaces, local
 
     served = autoconfighelp.Served(
-        name=socket.gethostname(),
+        name=(config.proxyapp.hostnames or local.names())[0],
         addresses=interfaces.lan_addresses(),
-        proxy_ports=_ports(config.proxy.listen),
-        site_ports=_ports(config.site.listen),
+        proxy_ports=_ports(_beyond_loopback(config.proxy.listen)),
+        site_ports=_ports(_beyond_loopback(config.site.listen)),
         is_enabled=config.autoconfig.enabled,
         listed=config.autoconfig.proxy,
     )
     return autoconfighelp.help_text(served)
+
+
+def _explain(text: str, config: Config, path: Path | None, overrides: list[Override]) -> int:
+    """Print the answer to the question *text*, or what is wrong with it; return exit status."""
+    from proxyapp import explain
+
+    try:
+        asked = explain.read_question(text, datetime.now())
+    except explain.BadQuestion as bad:
+        print(f"proxyapp: --explain: {bad}", file=sys.stderr)
+        return explain.BAD_QUESTION
+    access = make_access(config)
+    places = explain.option_places(path, overrides)
+    found = explain.explain(
+        asked, access, _stages(config, access), places, has_users=bool(config.auth.users)
+    )
+    print(found)
+    return found.exit_status
+
+
+def _replay(log: str, config: Config) -> int:
+    """Print what *config* changes for the requests in *log*; return the exit status."""
+    from proxyapp import against
+
+    try:
+        found = against.replay(Path(log), _stages(config, make_access(config)))
+    except against.LogUnusable as unusable:
+        print(f"proxyapp: --against: {unusable}", file=sys.stderr)
+        return against.UNUSABLE
+    print(found)
+    return found.exit_status
+
+
+def _stages(config: Config, access: Access) -> Stages:
+    from proxyapp.net import local
+
+    asks_everybody = bool(config.auth.users) and config.auth.required
+    # Logs name the same addresses over and over, and the kernel takes four calls to answer.
+    is_own = functools.lru_cache(maxsize=4096)(local.is_own)
+    return Stages(access, asks_everybody, is_own, _ports(config.proxy.listen))
+
+
+def _beyond_loopback(listeners: tuple[str, ...]) -> tuple[str, ...]:
+    """Return those of *listeners* that other machines may reach."""
+    return tuple(each for each in listeners if not _LOOPBACK.search(each))
 
 
 def _ports(listeners: tuple[str, ...]) -> tuple[int, ...]:

@@ -35,11 +35,13 @@ from proxyapp.proxy.tunnel import ConnectTunnel, TunnelLimits
 from proxyapp.proxy.upgrade import TlsUpgrade
 from proxyapp.proxy.upstream import Timeouts, Upstream
 from proxyapp.rules import hops
-from proxyapp.rules.access import Access, Decision
+from proxyapp.rules.access import Access, Decision, Question
 from proxyapp.rules.addresses import Network
 from proxyapp.rules.hops import Forwarding
+from proxyapp.rules.question import Default
 from proxyapp.rules.ranges import ByteRange
 from proxyapp.rules.record import Record
+from proxyapp.server.admission import Admission
 from proxyapp.server.connection import Listener
 from proxyapp.server.doors import Clients, Door, ServerLimits, Surroundings
 from proxyapp.wire import bodies
@@ -397,11 +399,16 @@ class Witness(TwistedProtocol):
 
 
 class AllowEveryone:
-    """The judge of clients on stage."""
+    """The judge of requests on stage."""
 
-    def client(self, host: str, service: str) -> Decision:
-        """See doors.Judge."""
+    def judge(self, question: Question, minute: int) -> Decision:
+        """See admission.Judge."""
         return Decision(True, "", "")
+
+
+def admit_everyone() -> Admission:
+    """Return what lets every request go on."""
+    return Admission(AllowEveryone(), None, False, lambda seconds: 0)
 
 
 @dataclass(frozen=True)
@@ -421,10 +428,14 @@ class AccessOptions:
     destinations: DestinationsSection = field(default_factory=DestinationsSection)
     clients: tuple[Network, ...] = ()
     site_clients: tuple[Network, ...] = ()
+    default: Default = Default.ALLOW
 
 
 class RecordList(list[Record]):
     """The request log on stage."""
+
+    def identify(self, record: Record) -> None:
+        """See doors.RecordLog; this one shows no ids."""
 
     def write(self, record: Record) -> None:
         """See doors.RecordLog."""
@@ -432,7 +443,7 @@ class RecordList(list[Record]):
 
 
 def error_page(
-    error: errors.ExchangeError, head: RequestHead | None, service: str
+    error: errors.ExchangeError, head: RequestHead | None, record: Record
 ) -> tuple[RawFields, bytes]:
     """See doors.MakePage: the reason, and nothing else."""
     return [], error.reason.encode("ascii")
@@ -512,7 +523,7 @@ class Stage:
             read_timeout=given.timeouts.read,
         )
         around = Surroundings(
-            AllowEveryone(), self.records, error_page, self.sweep, limits, self.clock.seconds
+            admit_everyone(), self.records, error_page, self.sweep, limits, self.clock.seconds
         )
         doors = {
             Form.ABSOLUTE: Door("proxy", self.forward),

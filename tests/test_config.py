@@ -54,7 +54,7 @@ def test_default_numbers() -> None:
     """Durations are seconds, sizes bytes."""
     given = config.load(None, (), {})
     assert dataclasses.astuple(given.pool) == (10, 256, 4096, 10.0, 60.0, 10.0, 60.0, 60.0, 1)
-    assert dataclasses.astuple(given.dns) == ((), 600.0, 10.0)
+    assert dataclasses.astuple(given.dns) == ((), 600.0, 10.0, ())
     assert dataclasses.astuple(given.tunnel) == (frozenset({443, 563, 8443}), 3600.0, 256, 8192)
     assert dataclasses.astuple(given.limits) == (8192, 512, 65536, 128, 20.0, 60.0, 60.0, 0)
 
@@ -74,7 +74,7 @@ def test_sections_are_their_own_defaults() -> None:
     given = config.load(None, (), {})
     for field in dataclasses.fields(Config):
         section = getattr(given, field.name)
-        if field.name not in ("path", "proxyapp", "site_rules", "mounts"):
+        if field.name not in ("path", "proxyapp", "site_rules", "mounts", "rules"):
             assert type(section)() == section
             first = dataclasses.fields(section)[0].name
             with pytest.raises(dataclasses.FrozenInstanceError):
@@ -260,7 +260,7 @@ def test_wrong_overrides(override: str | Override, expected: str) -> None:
 
 def test_an_override_once() -> None:
     """Two flags for one option contradict each other."""
-    given = ["pool.retries=1", Override("pool.retries=2", "--retries")]
+    given: list[str | Override] = ["pool.retries=1", Override("pool.retries=2", "--retries")]
     with pytest.raises(ConfigError, match=r"--retries: \[pool\] retries: is there twice, first at"):
         config.load(None, given, {})
 

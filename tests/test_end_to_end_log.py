@@ -121,6 +121,36 @@ def test_formats(
     assert re.fullmatch(FORMATS[name], line), line
 
 
+# --- What a page and a line have in common ---
+
+
+@pytest.mark.parametrize("accept", ["text/html", "*/*"])
+def test_a_refusal_is_found_in_the_log(
+    start_appliance: StartAppliance, connect: Connect, accept: str
+) -> None:
+    """The page names the rule, and an id that one line of the log has, with the same rule."""
+    with start_appliance("[access]\ndestinations = public\n") as running:
+        talk = connect(running.proxy)
+        head = f"GET http://192.0.2.1/ HTTP/1.1\r\nHost: 192.0.2.1\r\nAccept: {accept}\r\n\r\n"
+        talk.send(head.encode(), b"what?\r\n\r\n")
+        refused, unreadable = (talk.response() for _ in range(2))
+        lines = [json.loads(line) for line in running.lines(2)]
+    assert (refused.status, unreadable.status) == (403, 400)
+    assert b"Rule: [access] destinations\n" in refused.body
+    assert lines[0]["rule"] == "[access] destinations"
+    for answer, line in zip((refused, unreadable), lines, strict=True):
+        assert f"Request id: {line['request_id']}".encode() in answer.body
+        assert re.fullmatch("[0-9a-z]{10}", line["request_id"])
+
+
+def test_no_id_where_the_log_has_none(start_appliance: StartAppliance, connect: Connect) -> None:
+    """In a format without a place for ids, nobody is sent looking for one."""
+    with start_appliance("[log]\nformat = combined\n") as running:
+        talk = connect(running.site)
+        talk.send(b"GET /no HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert b"Request id" not in talk.response().body
+
+
 def test_standard_output(
     start_appliance: StartAppliance, connect: Connect, origin: Origin[Routes]
 ) -> None:

@@ -17,11 +17,15 @@ from proxyapp import config
 from proxyapp.config import FAMILIES, OPTIONS
 from proxyapp.config.ini import Ini
 from proxyapp.config.option import Option
+from proxyapp.rules.question import Action
+from proxyapp.rules.rule import CONDITIONS, conditions
 
 ETC = Path(__file__).parent.parent / "etc"
 SHIPPED = (ETC / "proxyapp.ini").read_text(encoding="utf-8")
 # `# Prose` against `#option = default`.
 PROSE = re.compile(r"# \S|#$")
+# Where the examples of named sections stand.
+AFTER = {"site-rule": "site", "mount": "site", "rule": "access"}
 # Their default depends on the machine; the ini shows an example and says so.
 FOUND = {("proxyapp", "state_dir"), ("site", "root")}
 
@@ -54,12 +58,12 @@ def sentences() -> dict[tuple[str, str], str]:
 
 
 def documented() -> dict[tuple[str, str], Option]:
-    """Return the options that have a line of their own, those of named sections after [site]."""
+    """Return the options that have a line of their own, in the order of the shipped ini."""
     tables: dict[str, Mapping[str, Option]] = {}
     for section, options in OPTIONS.items():
         tables[section] = options
-        if section == "site":
-            tables |= {word: family.options for word, family in FAMILIES.items()}
+        following = [word for word in FAMILIES if AFTER[word] == section]
+        tables |= {word: FAMILIES[word].options for word in following}
     return {
         (section, option.name): option
         for section, options in tables.items()
@@ -96,7 +100,7 @@ def test_shown_defaults_load(tmp_path: Path) -> None:
     """An admin who removes every # gets what the product did before."""
     (tmp_path / "htdocs").mkdir()
     file = tmp_path / "proxyapp.ini"
-    file.write_text(uncommented(SHIPPED.partition("#[site-rule")[0] + after_named_sections()))
+    file.write_text(uncommented(without_named_sections()))
     given = config.load(file, (), {})
     embedded = config.load(None, (), {})
     for section, options in OPTIONS.items():
@@ -107,10 +111,10 @@ def test_shown_defaults_load(tmp_path: Path) -> None:
                 )
 
 
-def after_named_sections() -> str:
-    """Return what stands behind the examples of named sections."""
-    behind = SHIPPED.partition("#[site-rule")[2]
-    return behind[behind.index("\n[") :]
+def without_named_sections() -> str:
+    """Return the shipped ini without the examples of named sections."""
+    headings = "|".join(FAMILIES)
+    return re.sub(rf"^#\[(?:{headings}) .*?(?=^\[)", "", SHIPPED, flags=re.DOTALL | re.MULTILINE)
 
 
 def test_named_sections_are_examples_that_load(tmp_path: Path) -> None:
@@ -118,7 +122,8 @@ def test_named_sections_are_examples_that_load(tmp_path: Path) -> None:
     file = tmp_path / "proxyapp.ini"
     text = uncommented(SHIPPED.replace("/srv/files", str(tmp_path)))
     (tmp_path / "htdocs").mkdir()
-    file.write_text(text.replace("requests = -", "requests = access.log"))
+    text = text.replace("requests = -", "requests = access.log")
+    file.write_text(text.replace("\nusers =\n", "\nusers = memory:ann:x\n"))
     given = config.load(file, (), {})
     fields = ((b"X-Robots-Tag", b"noindex"),)
     assert given.site_rules == (
@@ -129,6 +134,9 @@ def test_named_sections_are_examples_that_load(tmp_path: Path) -> None:
         config.Mount("/demo", None, "twisted.web.demo:Test", False),
         config.Mount("/log", None, "", True),
     )
+    (rule,) = given.rules
+    assert (rule.name, rule.action) == ("guests", Action.ALLOW)
+    assert conditions(rule) == CONDITIONS
 
 
 def test_order_is_the_table_s() -> None:

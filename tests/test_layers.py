@@ -34,11 +34,14 @@ FLOORS: dict[str, set[str]] = {
     "requestlog": GROUND | {"net"},
     "passwords": {"rules"},
     "credentials": {"errors", "rules", "passwords"},
+    "limits": {"errors", "rules", "net"},
     "proxy": EXCHANGE,
     "site": EXCHANGE,
     "server": EXCHANGE,
-    "service": EXCHANGE | {"requestlog", "credentials", "proxy", "site", "server"},
-    "tap": {"config", "rules", "net", "service"},
+    "service": EXCHANGE | {"requestlog", "credentials", "limits", "proxy", "site", "server"},
+    "explain": GROUND,
+    "against": GROUND,
+    "tap": {"config", "rules", "explain", "against", "net", "service"},
 }
 # Floors without I/O and without a clock, and what would bring them either.
 PURE = ("errors", "wire", "rules")

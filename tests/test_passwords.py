@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -21,6 +22,8 @@ from zope.interface import implementer
 from proxyapp import passwords
 from proxyapp.passwords import CredChecker, FileChecker, make_checker
 from proxyapp.rules.challenges import BasicCredentials
+from proxyapp.rules.digest import ALGORITHMS
+from proxyapp.rules.passwordfile import Kept, Scheme
 
 T = TypeVar("T")
 
@@ -47,7 +50,7 @@ class Setting:
         self.path = path / "htpasswd"
         self.path.write_text(text)
         self.clock = Clock()
-        self.checker = FileChecker(self.path, at_once, self.clock.seconds)
+        self.checker = FileChecker(self.path, "lab", at_once, self.clock.seconds)
 
     def passes(self, user: str, password: str) -> bool:
         """Check a password."""
@@ -136,6 +139,31 @@ def test_an_unknown_user_takes_as_long(tmp_path: Path) -> None:
     verify.assert_called_once()
 
 
+def test_htdigest(tmp_path: Path) -> None:
+    """A hash of Digest's, for any realm, knows the password that Basic brings."""
+    kept = hashlib.md5(b"ann:lab:secret").hexdigest()
+    newer = hashlib.sha256("\u00fcli:other:secret".encode()).hexdigest()
+    setting = Setting(tmp_path, f"ann:lab:{kept}\n\u00fcli:other:{newer}\n")
+    assert setting.passes("ann", "secret")
+    assert setting.passes("\u00fcli", "secret")
+    for user, password in [("ann", f"lab:{kept}"), ("ann", kept), ("\u00fcli", "Secret")]:
+        assert not setting.passes(user, password)
+
+
+def test_what_digest_may_know(tmp_path: Path) -> None:
+    """It gets what is kept, and how all users can prove themselves, as the file is now."""
+    setting = Setting(tmp_path, "ann:one\n")
+    assert setting.checker.kept("ann") == Kept(Scheme.PLAIN, "one")
+    assert setting.checker.kept("eve") is None
+    assert setting.checker.algorithms() == ALGORITHMS
+    setting.change("ann:one\nbob:$1$" + "a" * 8 + "$" + "b" * 22)
+    assert setting.checker.algorithms() == ()
+    setting.path.unlink()
+    setting.clock.advance(passwords.LOOK_INTERVAL)
+    assert setting.version() == 3
+    assert setting.checker.kept("ann") is None
+
+
 # --- The file changes ---
 
 
@@ -154,7 +182,7 @@ def test_an_unreadable_file(tmp_path: Path, events: list[LogEvent]) -> None:
 
 def test_no_file_at_the_start(tmp_path: Path, events: list[LogEvent]) -> None:
     """That is no failure; nobody has a password."""
-    checker = FileChecker(tmp_path / "missing", at_once, Clock().seconds)
+    checker = FileChecker(tmp_path / "missing", "lab", at_once, Clock().seconds)
     assert not result_of(checker.is_right(BasicCredentials("ann", "one")))
     assert len(events) == 1
 
@@ -163,7 +191,7 @@ def test_what_is_no_file_does_not_block(tmp_path: Path, events: list[LogEvent]) 
     """A pipe without a writer is read as empty, a folder is told."""
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path):
-        checker = FileChecker(path, at_once, Clock().seconds)
+        checker = FileChecker(path, "lab", at_once, Clock().seconds)
         assert not result_of(checker.is_right(BasicCredentials("ann", "one")))
     assert [event["why"] for event in events] == ["Is a directory"]
 
@@ -193,8 +221,11 @@ def test_changes_count_within_a_second(tmp_path: Path) -> None:
     assert setting.version() == 1
     setting.path.write_text("ann:two\n")
     assert setting.version() == 1
+    assert setting.checker.known_version() == 1
     setting.clock.advance(passwords.LOOK_INTERVAL)
+    assert setting.checker.known_version() is None, "it is time to look"
     assert setting.version() == 2
+    assert setting.checker.known_version() == 2
     assert setting.passes("ann", "two")
     setting.clock.advance(passwords.LOOK_INTERVAL)
     assert setting.version() == 2
@@ -206,7 +237,7 @@ def test_changes_count_within_a_second(tmp_path: Path) -> None:
 
 def test_memory() -> None:
     """Names and passwords in the description itself; the repr keeps them."""
-    checker = make_checker("memory:ann:hunter2:\u00fcli:x", at_once, Clock().seconds)
+    checker = make_checker("memory:ann:hunter2:\u00fcli:x", "lab", at_once, Clock().seconds)
     assert "hunter2" not in repr(checker)
     for user, password, expected in [
         ("ann", "", False),
@@ -216,7 +247,8 @@ def test_memory() -> None:
         ("\u00fcli", "x", True),
     ]:
         assert result_of(checker.is_right(BasicCredentials(user, password))) is expected
-    assert result_of(checker.version()) == result_of(checker.version())
+    assert result_of(checker.version()) == checker.known_version()
+    assert (checker.kept("ann"), checker.algorithms()) == (None, ())
 
 
 class Foreign:
@@ -263,4 +295,4 @@ def test_a_checker_that_fails() -> None:
 def test_a_wrong_kind() -> None:
     """A description that strcred doesn't know is refused when the checker is made."""
     with pytest.raises(strcred.InvalidAuthType):
-        make_checker("nonsense:x", at_once, Clock().seconds)
+        make_checker("nonsense:x", "lab", at_once, Clock().seconds)

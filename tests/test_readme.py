@@ -14,8 +14,21 @@ import pytest
 from proxyapp import config, errors, tap
 from proxyapp.config import OPTIONS
 from proxyapp.config.ini import Ini
+from proxyapp.rules import autoconfighelp, ranges
 from proxyapp.rules.logformat import NAMED_FORMATS, PLACEHOLDERS, compile_format
 from proxyapp.rules.record import Record
+from proxyapp.site import (
+    archive,
+    digests,
+    folderquery,
+    listing,
+    loading,
+    logview,
+    members,
+    memory,
+    uploads,
+    webresource,
+)
 from proxyapp.wire.headers import Fields
 from proxyapp.wire.messages import RequestHead
 
@@ -32,6 +45,8 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)]+)\)")
 # `[section] option` in prose, and the options that follow it in the same pair of backquotes.
 MENTION = re.compile(r"`\[([a-z]+)\] ([a-z_]+)`")
+# What an example may get wrong on a machine that isn't the one it is for.
+ABSENT = re.compile("is not a folder|can't be read")
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -96,7 +111,7 @@ def test_options_in_prose_exist(page: Path) -> None:
 
 @each_page
 def test_ini_examples_load(page: Path, tmp_path: Path) -> None:
-    """Every example is right, but for folders that this machine doesn't have."""
+    """Every example is right, but for folders and files that this machine doesn't have."""
     for number, text in enumerate(blocks(page.read_text(encoding="utf-8"), "ini")):
         if "[Service]" in text:
             continue  # systemd's
@@ -106,7 +121,7 @@ def test_ini_examples_load(page: Path, tmp_path: Path) -> None:
         try:
             config.load(file, (), {})
         except config.ConfigError as error:
-            assert all("is not a folder" in each for each in error.mistakes), error
+            assert all(ABSENT.search(each) for each in error.mistakes), error
 
 
 def test_options_of_the_command() -> None:
@@ -115,7 +130,8 @@ def test_options_of_the_command() -> None:
     shown = {name for row in rows(section) for name in re.findall(r"--([a-z][a-z-]*)", row[0])}
     methods = {name.removeprefix("opt_") for name in vars(tap.Options) if name.startswith("opt_")}
     known = {name.replace("_", "-") for name in methods if len(name) > 1}
-    assert shown == known | {"check"}
+    declared = [*tap.Options.optFlags, *tap.Options.optParameters]
+    assert shown == known | {option[0] for option in declared}
 
 
 # --- Errors ---
@@ -165,6 +181,7 @@ EXAMPLE = Record(
     upstream="198.51.100.7:443",
     reuse="reused",
     tls="warm",
+    request_id="k3x7q20001",
 )
 
 
@@ -210,6 +227,46 @@ def test_every_placeholder_is_documented() -> None:
     ]
     names = [first or second for first, second in shown]
     assert sorted(names) == sorted(PLACEHOLDERS)
+
+
+# --- The site ---
+
+KIB, MIB, DAYS = 1024, 1024 * 1024, 24 * 3600
+SITE_LIMITS = {
+    "ranges in one answer": f"{ranges.MOST_PARTS}",
+    "size up to which a file is kept in memory": f"{loading.READ_UP_TO // KIB} KiB",
+    "files in memory": f"{memory.CAPACITY // MIB} MiB",
+    "how long they are trusted without a look": f"{memory.LOOK_EVERY:g} s",
+    "entries on a folder page": f"{folderquery.PAGE_LENGTH:,}",
+    "entries read of a folder": f"{listing.MOST_ENTRIES:,}",
+    "folders read at once, and waiting, of a root": f"{listing.SCANS}, {listing.SCANS_WAITING}",
+    "archives made at once, of a root": f"{listing.ARCHIVES}",
+    "files and folders in a zip": f"{archive.MOST_ZIPPED:,}",
+    "files and folders in a tar": "none",
+    "depth of an archive, in folders": f"{members.DEEPEST}",
+    "digests computed at once, and waiting": f"{digests.AT_ONCE}, {digests.WAITING}",
+    "digests remembered": f"{digests.REMEMBERED:,}",
+    "uploads at once": f"{uploads.MOST_AT_ONCE}",
+    "unfinished uploads kept": f"{uploads.MOST_PARTS:,}",
+    "how long they are kept": f"{uploads.EXPIRY / DAYS:g} days",
+    "content of a request to a mounted resource": f"{webresource.MAX_CONTENT // MIB} MiB",
+    "the log page, and with `?lines`": (
+        f"{logview.DEFAULT_SIZE // KIB} KiB, {logview.MAX_SIZE // MIB} MiB"
+    ),
+}
+
+
+def test_limits_of_the_site() -> None:
+    """docs/site.md has the limits that hold."""
+    section = doc("site.md").partition("## Limits")[2].partition("\n## ")[0]
+    (_, _, *shown) = rows(section)
+    assert dict(shown) == SITE_LIMITS
+
+
+def test_example_of_autoconfig_help() -> None:
+    """docs/autoconfiguration.md shows what a gateway at 192.168.7.1 prints."""
+    served = autoconfighelp.Served("gateway", ("192.168.7.1",), (3128,), (8080, 80), True)
+    assert blocks(doc("autoconfiguration.md"), "text") == [autoconfighelp.help_text(served)]
 
 
 # --- Files ---

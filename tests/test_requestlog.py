@@ -420,6 +420,46 @@ def test_syslog_gets_one_message_a_line(clock: Clock, monkeypatch: pytest.Monkey
     assert messages == [(priority, "one é"), (priority, "two é")]
 
 
+# --- Request ids ---
+
+
+def _identified(log: RequestLogger) -> str:
+    record = Record()
+    log.identify(record)
+    return record.request_id
+
+
+@pytest.mark.parametrize(("requests", "text"), [("", "json"), ("-", "common"), ("-", "{status}")])
+def test_no_id_that_is_in_no_line(clock: Clock, requests: str, text: str) -> None:
+    """Where nobody would find it, a record gets no id."""
+    log = open_log(requests, text, clock)
+    assert _identified(log) == ""
+    log.close()
+
+
+def test_a_record_has_one_id(clock: Clock, tmp_path: Path) -> None:
+    """Who asked before the line is written was told the id that stands in it; all have one."""
+    log = open_log(str(tmp_path / "log"), "{request_id}", clock)
+    record = Record()
+    log.identify(record)
+    shown = record.request_id
+    log.identify(record)
+    log.write(record)
+    log.write(Record())
+    log.close()
+    first, second = (tmp_path / "log").read_text().split()
+    assert first == shown == record.request_id
+    assert (len(first), first[:-1]) == (10, second[:-1])
+
+
+def test_each_log_has_ids_of_its_own(clock: Clock, tmp_path: Path) -> None:
+    """After a restart, ids go on elsewhere."""
+    logs = [open_log(str(tmp_path / "log"), "json", clock) for _ in range(2)]
+    assert len({_identified(log)[:6] for log in logs}) == 2
+    for log in logs:
+        log.close()
+
+
 def test_empty_is_off(clock: Clock) -> None:
     """An empty [log] requests turns the log off."""
     assert repr(open_log("", "combined", clock)) == "<RequestLogger off>"

@@ -113,6 +113,24 @@ def test_ports_of_listeners(listeners: str, ports: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("listener", "is_kept"),
+    [
+        ("tcp:80:interface=127.0.0.1", False),
+        ("tcp:interface=127.0.0.1:port=80", False),
+        ("tcp:80:127.8.8.8:50", False),
+        (r"tcp6:80:interface=\:\:1", False),
+        ("tcp:80", True),
+        ("tcp:80:interface=10.127.0.1", True),
+        (r"tcp6:80:interface=fd00\:\:1", True),
+        (r"tcp6:80:interface=\:\:", True),
+    ],
+)
+def test_listeners_beyond_loopback(listener: str, is_kept: bool) -> None:
+    """What only this machine reaches is nothing to tell other devices of."""
+    assert tap._beyond_loopback((listener,)) == ((listener,) if is_kept else ())
+
+
+@pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
         (["--lisen", "tcp:1"], "option --lisen not recognized"),
@@ -145,6 +163,74 @@ def test_help_names_every_option(tmp_path: Path) -> None:
         option
     ) in "config listen max-idle-per-host tls-upgrade-header set check autoconfig-help".split():
         assert f"--{option}" in done.stdout
+
+
+# --- Questions ---
+
+DENYING = """\
+[rule games]
+action = deny
+domains = .games.example
+"""
+
+
+@pytest.mark.parametrize(
+    ("question", "status", "printed", "complaint"),
+    [
+        ("GET", 2, "", "proxyapp: --explain: it begins with a method and a target"),
+        ("", 2, "", "proxyapp: --explain: it begins with a method and a target"),
+        ("GET http://x.games.example/", 1, "decision: denied", ""),
+        ("GET http://x.example/", 0, "decision: allowed", ""),
+        ("GET http://127.0.0.1:3128/", 1, "reason:   this address is the proxy itself", ""),
+    ],
+)
+def test_explain(tmp_path: Path, question: str, status: int, printed: str, complaint: str) -> None:
+    """The answer is printed, and the status tells it, too; a bad question has its own."""
+    (tmp_path / "x.ini").write_text(DENYING)
+    done = twistd("-c", "x.ini", "--explain", question, folder=tmp_path)
+    assert done.returncode == status
+    assert done.stderr.strip().startswith(complaint)
+    assert printed in done.stdout
+    assert status != 1 or "x.ini:1" in done.stdout or "itself" in done.stdout
+    assert bool(done.stdout) != bool(done.stderr)
+
+
+def test_explain_with_a_wrong_configuration(tmp_path: Path) -> None:
+    """A configuration that can't be answered from isn't taken for a refusal."""
+    done = twistd("--set=x.y=1", "--explain", "GET http://x.example/", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("proxyapp: the configuration is wrong\n--set: ")
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "printed"),
+    [
+        (None, 2, "proxyapp: --against: log can't be read: No such file or directory"),
+        ("what?", 2, "log: 1 lines, 0 judged, 1 unreadable (line 1)"),
+        ('10.0.0.7 - - [05/Jan/2026:09:00:00 +0000] "GET http://x.example/ HTTP/1.1" 200 1', 0, ""),
+        (
+            '10.0.0.7 - - [05/Jan/2026:09:00:00 +0000] "GET http://a.games.example HTTP/1.1" 200 1',
+            3,
+            "newly denied: 1 request\n  1  10.0.0.7  a.games.example  [rule games]\n",
+        ),
+    ],
+)
+def test_against(tmp_path: Path, line: str | None, status: int, printed: str) -> None:
+    """--check says that the configuration is right, and then what it changes."""
+    (tmp_path / "x.ini").write_text(DENYING)
+    if line is not None:
+        (tmp_path / "log").write_text(f"{line}\n")
+    done = twistd("-c", "x.ini", "--check", "--against", "log", folder=tmp_path)
+    assert done.returncode == status
+    assert "the configuration is right" in done.stdout
+    assert printed in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_against_goes_with_check() -> None:
+    """Without --check it would be forgotten."""
+    with pytest.raises(usage.UsageError, match="--against LOG goes with --check"):
+        parsed("--against", "log")
 
 
 # --- What loading costs ---

@@ -6,6 +6,7 @@ nothing else.
 
 from proxyapp.config.lists import Destinations, Network, Networks
 from proxyapp.config.loading import ConfigError, Override, load
+from proxyapp.config.rulesections import RuleSection
 from proxyapp.config.sections import (
     FAMILIES,
     OPTIONS,
@@ -40,6 +41,7 @@ __all__ = [
     "Pool",
     "Proxy",
     "Proxyapp",
+    "RuleSection",
     "Site",
     "SiteRuleSection",
     "Tunnel",

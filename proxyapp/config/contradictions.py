@@ -8,8 +8,11 @@ from typing import TypeAlias
 
 from proxyapp.config.ini import Mistake, Place
 from proxyapp.config.listeners import is_shareable
+from proxyapp.config.rulesections import RuleSection
 from proxyapp.config.sections import Config
 from proxyapp.config.sitesections import Mount
+from proxyapp.rules.question import Action
+from proxyapp.rules.rule import conditions
 
 # Says where an option of a section was written; where it wasn't, where its section was.
 FindPlace: TypeAlias = Callable[[str, str], Place]
@@ -17,7 +20,14 @@ FindPlace: TypeAlias = Callable[[str, str], Place]
 
 def contradictions(config: Config, place: FindPlace) -> Iterator[Mistake]:
     """Find every contradiction in *config*; each is reported where one of its sides stands."""
-    found = chain(_listeners(config), _uploads(config), _mounts(config), _site_rules(config))
+    found = chain(
+        _listeners(config),
+        _uploads(config),
+        _mounts(config),
+        _site_rules(config),
+        _rules(config),
+        _shadowed(config),
+    )
     for section, option, reason in found:
         about = f"[{section}] {option}" if option else f"[{section}]"
         yield Mistake(place(section, option), about, reason)
@@ -55,7 +65,8 @@ def _mounts(config: Config) -> _Found:
         section = f"mount {mount.path}"
         given = _sources(mount)
         if not given:
-            yield section, "", "mounts nothing; root = DIR, resource = module:Class or log = yes is"
+            right = "root = DIR, resource = module:Class or log = yes would be right"
+            yield section, "", f"mounts nothing; {right}"
         for option in given[1:]:
             yield section, option, f"{given[0]} is there too; one of them would be right"
         if mount.log and config.log.requests in ("", "-", "syslog:"):
@@ -74,3 +85,39 @@ def _site_rules(config: Config) -> _Found:
         if rule.cache_control and b"cache-control" in names:
             reason = "cache_control is there too; one of them would be right"
             yield f"site-rule {rule.pattern}", "headers", reason
+
+
+def _rules(config: Config) -> _Found:
+    for rule in config.rules:
+        section = f"rule {rule.name}"
+        if rule.users and not config.auth.users:
+            yield section, "users", "nobody has a password, so it never matches; name [auth] users"
+        if rule.services == frozenset(("site",)):
+            for option in sorted({"domains", "ports"}.intersection(conditions(rule))):
+                reason = "requests to the site have none, so it never matches; leave it out"
+                yield section, option, reason
+        yield from _never_used(section, rule)
+
+
+def _never_used(section: str, rule: RuleSection) -> _Found:
+    given = {"rate": bool(rule.requests_per_second or rule.bytes_per_second)}
+    given["quota"] = bool(rule.quota_bytes)
+    for option, is_given in given.items():
+        if is_given and rule.action is not Action.ALLOW:
+            reason = f"a rule with action = {rule.action.value} lets nothing pass to be limited"
+            yield section, option, f"{reason}; action = allow would be right"
+    is_refusing = rule.action is Action.DENY or any(given.values())
+    if rule.message and not is_refusing:
+        yield section, "message", "nobody is ever refused by this rule; leave it out"
+
+
+def _shadowed(config: Config) -> _Found:
+    """Find rules behind one that decides everything."""
+    everything: RuleSection | None = None
+    for rule in config.rules:
+        if everything is not None:
+            above = f"[rule {everything.name}] at {everything.place}"
+            reason = f"is never asked, because {above} matches everything; put it above that"
+            yield f"rule {rule.name}", "", reason
+        elif rule.action is not Action.REPORT and not conditions(rule):
+            everything = rule

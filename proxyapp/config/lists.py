@@ -5,11 +5,14 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import re
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from proxyapp.config.values import Surroundings, WrongValue, shown
+from proxyapp.rules.addresses import NAT64_LENGTHS
 
 T = TypeVar("T")
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -18,6 +21,8 @@ Networks: TypeAlias = tuple[Network, ...]
 EVERYBODY: Networks = (ipaddress.IPv4Network("0.0.0.0/0"), ipaddress.IPv6Network("::/0"))
 # A list file is read whole, before anything runs; one past this is a mistake, not a list.
 MAX_LIST_FILE = 64 * 1024 * 1024
+# Of a file that is something else, the first faults say enough.
+MOST_FAULTS = 20
 
 _SEPARATORS = re.compile(r"[,\s]+")
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
@@ -33,7 +38,7 @@ _BRACKETED = re.compile(r"\[([^\]]*)\](?::(.*))?")
 class Destinations:
     """What may be reached, judged on the address that is dialled.
 
-    *hosts* are names in lower case; one that begins with a dot stands for every name below it.
+    *hosts* are names in lower case; `.corp` stands for corp and every name below it.
     """
 
     everything: bool = False
@@ -91,6 +96,12 @@ def name_servers(text: str, _: Surroundings) -> tuple[str, ...]:
     return tuple(_read_each([_Word(word, "") for word in found], _name_server))
 
 
+def nat64_prefixes(text: str, surroundings: Surroundings) -> tuple[ipaddress.IPv6Network, ...]:
+    """Read prefixes of NAT64 (RFC 6052 section 2.2), the longest first."""
+    found = _read_each(_expand(text, surroundings), _nat64_prefix)
+    return tuple(sorted(dict.fromkeys(found), key=lambda prefix: -prefix.prefixlen))
+
+
 def file_names(text: str, _: Surroundings) -> tuple[str, ...]:
     """Read names of files, without folders."""
     return tuple(_read_each([_Word(word, "") for word in words(text)], _file_name))
@@ -105,6 +116,12 @@ def direct_hosts(text: str, surroundings: Surroundings) -> tuple[str, ...]:
 def gateways(text: str, _: Surroundings) -> tuple[str, ...]:
     """Read host:port of proxies, in the order in which they are to be tried."""
     found = _read_each([_Word(word, "") for word in words(text)], _gateway)
+    return tuple(dict.fromkeys(found))
+
+
+def host_names(text: str, _: Surroundings) -> tuple[str, ...]:
+    """Read names of a host, in lower case."""
+    found = _read_each([_Word(word, "") for word in words(text)], _host_name)
     return tuple(dict.fromkeys(found))
 
 
@@ -123,6 +140,8 @@ def _read_each(found: list[_Word], parse: Callable[[str], T]) -> list[T]:
             values.append(parse(word.text))
         except WrongValue as wrong:
             reasons += [word.place + reason for reason in wrong.reasons]
+    if len(reasons) > MOST_FAULTS:
+        reasons[MOST_FAULTS:] = [f"{len(reasons) - MOST_FAULTS} more entries are wrong"]
     if reasons:
         raise WrongValue(*reasons)
     return values
@@ -138,15 +157,33 @@ def _expand(text: str, surroundings: Surroundings) -> list[_Word]:
     return found
 
 
-def _words_of_file(name: str, surroundings: Surroundings) -> Iterator[_Word]:
-    """Yield the entries of a list file: one a line, `#` begins a comment."""
+def list_file(name: str, surroundings: Surroundings) -> Path:
+    """Return the file of `@NAME`, if it may be read whole; raises WrongValue."""
     file = surroundings.folder / name
     try:
-        with file.open(encoding="utf-8-sig") as opened:
-            content = opened.read(MAX_LIST_FILE)
+        status = file.stat()
     except OSError as error:
-        reason = f"'@{name}' can't be read ({error.strerror}); @PATH of a readable file is right"
-        raise WrongValue(reason) from error
+        raise unreadable(name, error) from error
+    if not stat.S_ISREG(status.st_mode):  # a pipe would be read for ever
+        raise WrongValue(f"'@{name}' is no file; @PATH of a readable file would be right")
+    if status.st_size > MAX_LIST_FILE:
+        raise WrongValue(f"'@{name}' is larger than {MAX_LIST_FILE >> 20} MiB; split it")
+    return file
+
+
+def unreadable(name: str, error: OSError) -> WrongValue:
+    """Return what is wrong with `@NAME` where it can't be read."""
+    reason = f"can't be read ({error.strerror}); @PATH of a readable file is right"
+    return WrongValue(f"'@{name}' {reason}")
+
+
+def _words_of_file(name: str, surroundings: Surroundings) -> Iterator[_Word]:
+    """Yield the entries of a list file: one a line, `#` begins a comment."""
+    file = list_file(name, surroundings)
+    try:
+        content = file.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise unreadable(name, error) from error
     except UnicodeDecodeError as error:
         raise WrongValue(f"'@{name}' is not UTF-8; save it as UTF-8") from error
     for number, line in enumerate(content.split("\n"), 1):
@@ -165,6 +202,15 @@ def _network(word: str) -> Network:
         return ipaddress.ip_network(word)
     except ValueError as error:
         raise WrongValue(f"{shown(word)} {_what_is_wrong_with_network(word)}") from error
+
+
+def _nat64_prefix(word: str) -> ipaddress.IPv6Network:
+    prefix = _network(word)
+    lengths = ", ".join(map(str, NAT64_LENGTHS))
+    if not isinstance(prefix, ipaddress.IPv6Network) or prefix.prefixlen not in NAT64_LENGTHS:
+        reason = f"an IPv6 network with a prefix of {lengths} bits would be right"
+        raise WrongValue(f"{shown(word)} is no prefix of NAT64; {reason}")
+    return prefix
 
 
 def _what_is_wrong_with_network(word: str) -> str:
@@ -206,6 +252,15 @@ def _host(word: str) -> str:
         raise WrongValue(f"{shown(word)} is not a domain; {name[1:]} would be right")
     if not _HOST.fullmatch(name) or len(name) > 254:
         raise WrongValue(f"{shown(word)} is not a host; a name or .domain would be right")
+    return name
+
+
+def _host_name(word: str) -> str:
+    if _LOOKS_NUMERIC.fullmatch(word):
+        raise WrongValue(f"{shown(word)} is no name; gateway.lan would be right")
+    name = _host(word)
+    if name.startswith("."):
+        raise WrongValue(f"{shown(word)} is a domain; the names of one host would be right")
     return name
 
 

@@ -55,7 +55,7 @@ class _Draft:
                 self.mistakes.append(_unknown_section(section, place))
             return
         self.options[section] = family.options
-        self._read[section] = {}
+        self._read[section] = {family.place: str(place)} if family.place else {}
         try:
             named = family.heading.parse(name, self._surroundings)
             self._read[section][family.heading.field] = named
@@ -80,12 +80,17 @@ class _Draft:
                 self.mistakes.append(Mistake(entry.place, entry.about, reason))
 
     def take_defaults(self, place: Place) -> None:
-        """Read the default of every option that wasn't given; *place* answers for them."""
+        """Read the default of every option that wasn't given.
+
+        *place* answers for them; in named sections, which may lack what they must have, their
+        heading does.
+        """
         for section, options in self.options.items():
+            found = place if section in SECTIONS else self._places[section, ""]
             for option in options.values():
                 if (section, option.name) not in self._places:
                     text = option.default_text(self._surroundings)
-                    self.take(Entry(section, option.name, text, place))
+                    self.take(Entry(section, option.name, text, found))
 
     def place(self, section: str, option: str) -> Place:
         """Say where *option* was written, or where *section* begins if *option* is empty."""

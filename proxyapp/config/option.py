@@ -70,3 +70,9 @@ def heading(parse: Parser[T], placeholder: str) -> T:
     """Declare the field of a named section that its heading holds, as in `[mount /files]`."""
     declared: T = field(metadata={"heading": Heading("", parse, placeholder)})
     return declared
+
+
+def place() -> str:
+    """Declare the field of a named section that says where its heading stands, as FILE:LINE."""
+    declared: str = field(default="", metadata={"place": True}, compare=False)
+    return declared

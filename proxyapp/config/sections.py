@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from ipaddress import IPv6Network
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
@@ -16,16 +17,17 @@ from proxyapp.config import lists, values
 from proxyapp.config.listeners import listeners
 from proxyapp.config.lists import Destinations, Networks
 from proxyapp.config.option import Heading, Option, option
+from proxyapp.config.rulesections import RuleSection
 from proxyapp.config.sitesections import (
     Auth,
     Autoconfig,
     Mount,
-    NamedSection,
     Site,
     SiteRuleSection,
 )
 from proxyapp.config.values import DAYS, GIB, HOURS, MIB, SECONDS
 from proxyapp.rules.hops import Forwarding
+from proxyapp.rules.question import Default
 
 # Loopback, and what never comes from the internet: RFC 1918, 6598, 4193, 4291.
 _LOCAL = (
@@ -39,7 +41,7 @@ _INSTANT = SECONDS / 100
 
 @dataclass(frozen=True, slots=True)
 class Proxyapp:
-    """The process as a whole."""
+    """The process as a whole; no *hostnames* stand for those of the machine."""
 
     state_dir: Path = option(
         values.state_folder,
@@ -47,6 +49,12 @@ class Proxyapp:
         "Folder for what outlives a restart; by default $STATE_DIRECTORY,"
         " else $XDG_STATE_HOME/proxyapp, else ~/.local/state/proxyapp.",
         found=values.default_state_folder,
+    )
+    hostnames: tuple[str, ...] = option(
+        lists.host_names,
+        "",
+        "Names by which clients address the gateway itself, the main one first; empty is this"
+        " host's names.",
     )
 
 
@@ -140,6 +148,12 @@ class Dns:
     negative_ttl: float = option(
         values.duration(0, 1 * HOURS), "10s", "How long it is remembered that a name is unknown."
     )
+    nat64_prefixes: tuple[IPv6Network, ...] = option(
+        lists.nat64_prefixes,
+        "",
+        "Prefixes by which this network's NAT64 reaches IPv4 addresses, which are judged then,"
+        " besides 64:ff9b::/96 and 64:ff9b:1::/48.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +187,12 @@ class Access:
         "public",
         "What may be reached: public (every public address), networks, hosts, .domains;"
         " * is everything.",
+    )
+    default: Default = option(
+        values.choice(Default, "deny"),
+        "allow",
+        "What happens to requests of these clients that no rule (see below) allows or denies,"
+        " those to the site too: allow or deny.",
     )
 
 
@@ -235,12 +255,14 @@ class Config:
     mounts: tuple[Mount, ...]
     autoconfig: Autoconfig
     access: Access
+    rules: tuple[RuleSection, ...]
     auth: Auth
     limits: Limits
     log: Log
     path: Path | None
 
 
+NamedSection: TypeAlias = SiteRuleSection | Mount | RuleSection
 Section: TypeAlias = (
     Proxyapp | Proxy | Pool | Dns | Tunnel | Site | Autoconfig | Access | Auth | Limits | Log
 )
@@ -284,17 +306,20 @@ class Family(NamedTuple):
     heading: Heading
     options: Mapping[str, Option]
     collection: str  # the field of Config that holds them
+    place: str  # the field of the section that says where its heading stands, if it has one
 
 
 def _family(section: type[NamedSection], collection: str) -> Family:
     (named,) = (each for each in fields(section) if "heading" in each.metadata)
-    heading: Heading = named.metadata["heading"]
-    return Family(section, heading._replace(field=named.name), _options_of(section), collection)
+    heading: Heading = named.metadata["heading"]._replace(field=named.name)
+    place = next((each.name for each in fields(section) if "place" in each.metadata), "")
+    return Family(section, heading, _options_of(section), collection, place)
 
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
         "site-rule": _family(SiteRuleSection, "site_rules"),
         "mount": _family(Mount, "mounts"),
+        "rule": _family(RuleSection, "rules"),
     }
 )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 from proxyapp.config import lists, sitevalues, values
 from proxyapp.config.listeners import listeners
 from proxyapp.config.option import heading, option
-from proxyapp.config.users import users
+from proxyapp.config.users import schemes, users
 from proxyapp.config.values import GIB
+from proxyapp.rules.challenges import Scheme
 from proxyapp.rules.symlinks import Symlinks
 
 
@@ -53,7 +53,7 @@ class Site:
     headers: tuple[tuple[bytes, bytes], ...] = option(
         sitevalues.response_fields,
         "",
-        "Further fields of every response, as Name: value, one a line.",
+        "Further fields of files and folder pages, as Name: value, one a line.",
     )
     upload: bool = option(
         values.boolean,
@@ -73,9 +73,10 @@ class SiteRuleSection:
 
     pattern: str = heading(sitevalues.path_pattern, "PATTERN")
     headers: tuple[tuple[bytes, bytes], ...] = option(
-        sitevalues.response_fields,
+        sitevalues.rule_fields,
         "",
-        "Further fields of responses whose path matches, as Name: value, one a line.",
+        "Further fields where the path matches, as Name: value, one a line; Content-Type replaces"
+        " the one known by the name's suffix.",
         example="X-Robots-Tag: noindex",
     )
     cache_control: bytes = option(
@@ -137,7 +138,7 @@ class Autoconfig:
 
 @dataclass(frozen=True, slots=True)
 class Auth:
-    """Who has a password; no *users* means that nobody is asked for one."""
+    """Who has a password, and who is asked for it: nobody where there are no *users*."""
 
     realm: str = option(
         sitevalues.realm, "proxyapp", "Name of what the password is for, as browsers show it."
@@ -145,10 +146,20 @@ class Auth:
     users: str = option(
         users,
         "",
-        "Where users and passwords are: file:PATH (name:password lines, plain or as htpasswd"
-        " hashes them) or another strcred description of Twisted, such as unix; empty is none.",
+        "Where users and passwords are: file:PATH (name:password lines, plain or as htpasswd or"
+        " htdigest hash them) or another strcred description of Twisted, such as unix; empty is"
+        " none.",
         is_secret=True,
     )
-
-
-NamedSection: TypeAlias = SiteRuleSection | Mount
+    required: bool = option(
+        values.boolean,
+        "yes",
+        "Ask everybody who uses the proxy or its tunnels for a password, if there are users; with"
+        " no, only those whom a rule with users may let in.",
+    )
+    schemes: tuple[Scheme, ...] = option(
+        schemes,
+        "basic, digest",
+        "Ways to ask for it: basic, and digest, which is offered where the file holds every"
+        " password plain or as htdigest hashes it for this realm.",
+    )

@@ -14,6 +14,9 @@ _OURS = sitefields.RESERVED | frozenset(
     b"age allow content-type proxy-authenticate proxy-authentication-info retry-after vary via"
     b" www-authenticate".split()
 )
+_TYPE = b"content-type"
+# RFC 6838 section 4.2, and parameters.
+_MEDIA_TYPE = re.compile(rb"[\w!#$&^+.-]+/[\w!#$&^+.-]+[ \t]*(?:;|\Z)")
 # RFC 9111 section 5.2: token, or token=token, or token="text".
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _DIRECTIVE = re.compile(rf'{_TOKEN}(?:=(?:{_TOKEN}|"[ !#-\[\]-~]*"))?')
@@ -29,11 +32,25 @@ _TAKEN_PATHS = frozenset(("/wpad.dat", "/proxy.pac", "/setup"))
 
 def response_fields(text: str, _: Surroundings) -> tuple[tuple[bytes, bytes], ...]:
     """Read fields of a response, `Name: value` one a line; a name may stand several times."""
+    return _fields(text, _OURS)
+
+
+def rule_fields(text: str, _: Surroundings) -> tuple[tuple[bytes, bytes], ...]:
+    """Read fields as `response_fields` does; for some paths the admin may know the type better."""
+    found = _fields(text, _OURS - {_TYPE})
+    for name, value in found:
+        if name.lower() == _TYPE and not _MEDIA_TYPE.match(value):
+            right = "type/subtype, such as text/plain; charset=utf-8, would be right"
+            raise WrongValue(f"{shown(value.decode('ascii'))} is no media type; {right}")
+    return found
+
+
+def _fields(text: str, ours: frozenset[bytes]) -> tuple[tuple[bytes, bytes], ...]:
     found: list[tuple[bytes, bytes]] = []
     reasons: list[str] = []
     for line in filter(None, map(str.strip, text.split("\n"))):
         try:
-            found.append(_field(line))
+            found.append(_field(line, ours))
         except WrongValue as wrong:
             reasons += wrong.reasons
     if reasons:
@@ -41,14 +58,14 @@ def response_fields(text: str, _: Surroundings) -> tuple[tuple[bytes, bytes], ..
     return tuple(found)
 
 
-def _field(line: str) -> tuple[bytes, bytes]:
+def _field(line: str, ours: frozenset[bytes]) -> tuple[bytes, bytes]:
     name, colon, value = line.partition(":")
     raw, text = name.encode("utf-8"), value.strip(" \t")
     if not colon:
         raise WrongValue(f"{shown(line)} is no field; Name: value would be right")
     if not headers.is_token(raw):
         raise WrongValue(f"{shown(name)} is no field name; a token (RFC 9110) would be right")
-    if raw.lower() in _OURS:
+    if raw.lower() in ours:
         raise WrongValue(f"{name} is a field that proxyapp makes itself; leave it out")
     _check_ascii(value)
     if not text:

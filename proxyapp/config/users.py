@@ -12,10 +12,18 @@ from pathlib import Path
 from twisted.cred import strcred
 from twisted.cred.credentials import IUsernamePassword
 
+from proxyapp.config.lists import words
 from proxyapp.config.values import Surroundings, WrongValue, shown
+from proxyapp.rules.challenges import Scheme
 from proxyapp.rules.passwordfile import MAX_PASSWORD_FILE, parse_password_file
 
 _FILE = "file"
+# Ours takes the place of Twisted's, which knows neither hashes nor changes of the file.
+_FILE_FORMAT = "path of a file of users"
+_FILE_HELP = """\
+Each line of the file is name:password, with the password plain or as a hash of htpasswd (bcrypt,
+argon2, SHA-crypt, apr1, MD5-crypt, {SHA}, {SSHA}), or name:realm:hash as htdigest writes it. Lines
+that begin with # say nothing. A changed file counts within a second or two."""
 _MOST_FAULTS = 20
 
 
@@ -78,6 +86,25 @@ def _check_description(kind: str, text: str, is_named: bool) -> None:
         raise WrongValue(f"{kind} takes something else: {known[kind]}") from error
 
 
+def kinds() -> str:
+    """Return the text of --help-auth: each kind of users, and what is to follow its colon."""
+    known = {_FILE: _FILE_FORMAT, **_argument_formats()}
+    width = max(map(len, known))
+    lines = [f"  {kind:{width}}  {known[kind]}" for kind in sorted(known)]
+    title = "--auth KIND[:ARGUMENT] says who has a password; --help-auth-type KIND says more."
+    return "\n".join([title, "", f"  {'KIND':{width}}  ARGUMENT", *lines])
+
+
+def about_kind(kind: str) -> str:
+    """Return the text of --help-auth-type *kind*; raises WrongValue."""
+    known = {_FILE: _FILE_FORMAT, **_argument_formats()}
+    if kind not in known:
+        raise WrongValue(f"{shown(kind)} is no known kind of users; known: {', '.join(known)}")
+    text = _FILE_HELP if kind == _FILE else strcred.findCheckerFactory(kind).authHelp
+    lines = [f"  {line.rstrip()}" for line in str(text).strip().splitlines()]
+    return "\n".join([f"--auth {kind}:ARGUMENT, where ARGUMENT is: {known[kind]}", "", *lines])
+
+
 def _argument_formats() -> Mapping[str, str]:
     """Return what follows the colon, for each kind that can check a name and a password."""
     return {
@@ -85,3 +112,17 @@ def _argument_formats() -> Mapping[str, str]:
         for factory in strcred.findCheckerFactories()
         if IUsernamePassword in factory.credentialInterfaces and factory.authType != _FILE
     }
+
+
+def schemes(text: str, _: Surroundings) -> tuple[Scheme, ...]:
+    """Read the ways in which users are asked for their passwords."""
+    known = {each.value: each for each in Scheme}
+    right = f"{' or '.join(known)}, or both, would be right"
+    found = []
+    for word in words(text):
+        if word.lower() not in known:
+            raise WrongValue(f"{shown(word)} is no way to ask for a password; {right}")
+        found.append(known[word.lower()])
+    if not found:
+        raise WrongValue(f"is empty, and users could not be asked; {right}")
+    return tuple(dict.fromkeys(found))

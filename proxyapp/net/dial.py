@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from itertools import chain, zip_longest
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from twisted.internet import error as net_error
 from twisted.internet.defer import Deferred
@@ -18,7 +18,6 @@ from twisted.internet.interfaces import (
     IConnector,
     IDelayedCall,
     IProtocol,
-    IReactorTime,
     ITransport,
 )
 from twisted.internet.protocol import ClientFactory, Protocol
@@ -30,12 +29,8 @@ from proxyapp.net.resolver import Resolver
 from proxyapp.net.tls import TlsClient, adopt
 from proxyapp.wire.target import Origin
 
-_T = TypeVar("_T")
-
 # RFC 8305 section 5: how long an attempt has before the next address is tried beside it (s).
 ATTEMPT_DELAY = 0.25
-# The deadline is the whole race's; Twisted's is one for each attempt.
-_NO_LIMIT = 24 * 3600.0
 # A name with a hundred addresses is no reason to knock at a hundred doors.
 MAX_ADDRESSES = 8
 
@@ -73,18 +68,22 @@ class Dialler:
 
         Raises Refused, NameUnknown, NameTimeout, Overloaded and the errors of connecting.
         """
-        addresses = await self._addresses(origin)
-        race = _Race(self._reactor, addresses, origin.port)
-        transport = await _within(race.run(), self._connect_timeout, self._reactor)
+        found = self._resolver.known(origin.host) or await self._resolve(origin.host)
+        addresses = self._allowed(found, origin)
+        race = _Race(self._reactor, addresses, origin.port, self._connect_timeout)
+        transport = await race.run()
         address = _joined(race.winner, origin.port)
         if origin.scheme != "https":
             adopt(transport, protocol)
             return Dialled(address, "")
         secured = self._tls.secure(transport, origin, protocol)
-        return Dialled(address, await _within(secured, self._connect_timeout, self._reactor))
+        secured.addTimeout(self._connect_timeout, self._reactor)
+        try:
+            return Dialled(address, await secured)
+        except DeferredTimeout:
+            raise errors.ConnectTimeout("the origin did not answer in time") from None
 
-    async def _addresses(self, origin: Origin) -> list[str]:
-        found = self._resolver.known(origin.host) or await self._resolve(origin.host)
+    def _allowed(self, found: tuple[str, ...], origin: Origin) -> list[str]:
         allowed = []
         refusal: errors.Refused | None = None
         for address in interleaved(found)[:MAX_ADDRESSES]:
@@ -117,14 +116,6 @@ def interleaved(addresses: tuple[str, ...]) -> list[str]:
     return [address for address in pairs if address is not None]
 
 
-async def _within(work: Deferred[_T], seconds: float, clock: IReactorTime) -> _T:
-    work.addTimeout(seconds, clock)
-    try:
-        return await work
-    except DeferredTimeout:
-        raise errors.ConnectTimeout("the origin did not answer in time") from None
-
-
 class _Attempt(Protocol):
     """Holds a fresh connection until it is known who won."""
 
@@ -154,12 +145,18 @@ class _Door(ClientFactory):
 
 
 class _Race:
-    """Happy eyeballs over addresses that may all be dialled (RFC 8305 section 5)."""
+    """Happy eyeballs over addresses that may all be dialled (RFC 8305 section 5).
 
-    def __init__(self, reactor: IApplianceReactor, addresses: list[str], port: int) -> None:
+    All together have *seconds*; whoever starts later has less.
+    """
+
+    def __init__(
+        self, reactor: IApplianceReactor, addresses: list[str], port: int, seconds: float
+    ) -> None:
         self._reactor = reactor
         self._waiting = list(reversed(addresses))
         self._port = port
+        self._deadline = reactor.seconds() + seconds
         self._running: list[IConnector] = []
         self._next: IDelayedCall | None = None
         self._failure: errors.ExchangeError | None = None
@@ -168,9 +165,17 @@ class _Race:
         self.winner = ""
 
     def run(self) -> Deferred[ITransport]:
-        """Start; fires with the first connection, or fails with what the first failure was."""
+        """Start; fires with the first connection, or fails with what the first failure was.
+
+        When the time is over it fails with ConnectTimeout.
+        """
         self._try_next()
         return self._done
+
+    @property
+    def _left(self) -> float:
+        """How much time there is (s)."""
+        return max(0.0, self._deadline - self._reactor.seconds())
 
     def _try_next(self) -> None:
         self._next = None
@@ -178,7 +183,7 @@ class _Race:
         if self._waiting:
             self._next = self._reactor.callLater(ATTEMPT_DELAY, self._try_next)
         door = _Door(self, address)
-        self._running.append(self._reactor.connectTCP(address, self._port, door, timeout=_NO_LIMIT))
+        self._running.append(self._reactor.connectTCP(address, self._port, door, self._left))
 
     def won(self, address: str, transport: ITransport) -> None:
         self.winner = address
@@ -188,10 +193,11 @@ class _Race:
     def failed(self, address: str, connector: IConnector, reason: Failure) -> None:
         if self.is_over:
             return
-        self._failure = self._failure or _fault(address, self._port, reason)
+        if self._failure is None or not self._left:
+            self._failure = _fault(address, self._port, reason)
         if connector in self._running:
             self._running.remove(connector)
-        if self._waiting:
+        if self._waiting and self._left:
             if self._next is not None:
                 self._next.cancel()
             self._try_next()

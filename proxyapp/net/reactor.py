@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Any
 
-from twisted.internet import epollreactor, tcp
+from twisted.internet import epollreactor
 from twisted.internet import main as twisted_main
 from twisted.internet.interfaces import (
     IConnector,
@@ -20,38 +20,32 @@ from twisted.internet.interfaces import (
     IReactorTime,
 )
 from twisted.internet.protocol import ClientFactory
+from twisted.logger import Logger
 from twisted.python import log
 
 from proxyapp.net import compat
-from proxyapp.net.transport import ImmediateClient, ImmediateServer, ImmediateTransport
+from proxyapp.net.connecting import ImmediateConnector, is_address
+from proxyapp.net.connection import Unfinished
+from proxyapp.net.ports import BACKLOG, ImmediatePort
 
 compat.require(
     epollreactor.EPollReactor,
     ("_poller", "_selectables", "_doReadOrWrite", "_disconnectSelectable"),
 )
-compat.require(tcp.Connector, ("_makeTransport",))
-compat.require(tcp.Port, ("_fromListeningDescriptor", "_realPortNumber"))
+compat.require(
+    epollreactor.EPollReactor,
+    ("_started", "_justStopped", "_newTimedCalls", "_pendingTimedCalls", "threadCallQueue"),
+)
 
 
 class IApplianceReactor(IReactorCore, IReactorTCP, IReactorTime, IReactorThreads):
     """What the product needs of the reactor; Twisted's own satisfies it as well."""
 
 
-# Twisted's default of 50 drops connections when a page opens them by the dozen.
-BACKLOG = 1024
+# epoll_wait(2) counts milliseconds in an int.
+_LONGEST = 2147483.0
 
-
-class ImmediatePort(tcp.Port):
-    """A listening socket whose connections are immediate transports."""
-
-    transport = ImmediateServer
-
-
-class ImmediateConnector(tcp.Connector):
-    """A connection attempt that makes an immediate transport."""
-
-    def _makeTransport(self) -> ImmediateClient:
-        return ImmediateClient(self.host, self.port, self.bindAddress, self, self.reactor)
+_mistakes = Logger().failureHandler("in the main loop")
 
 
 class ApplianceReactor(epollreactor.EPollReactor):
@@ -61,16 +55,31 @@ class ApplianceReactor(epollreactor.EPollReactor):
 
     def __init__(self) -> None:
         super().__init__()
-        self._sending: list[ImmediateTransport] = []
+        self._sending: list[Unfinished] = []
+
+    def mainLoop(self) -> None:
+        """See ReactorBase: as there, but rounds in which nothing else is due only poll."""
+        while self._started:
+            with _mistakes:
+                self.runUntilCurrent()
+                self.doPoll(self.timeout() if self.running else 0.0)
+                while (pause := self._pause()) > 0.0:
+                    self.doPoll(pause)
+
+    def _pause(self) -> float:
+        """Return how long (s) there will be nothing to do but to poll; 0 if there is something."""
+        if self._newTimedCalls or self.threadCallQueue or self._justStopped or not self.running:
+            return 0.0
+        calls = self._pendingTimedCalls
+        return min(_LONGEST, calls[0].time - time.monotonic()) if calls else _LONGEST
 
     def doPoll(self, timeout: float | None) -> None:
         """Wait for events and carry them out, without a log context for each."""
-        while self._sending:
-            self._send_held()
-        try:
-            events = self._poller.poll(-1 if timeout is None else timeout, len(self._selectables))
-        except InterruptedError:
-            return
+        if self._sending:
+            self._end_turn()
+            if self._newTimedCalls or self._justStopped:
+                return  # before that is seen to, nobody knows how long to wait
+        events = self._poller.poll(-1 if timeout is None else timeout, len(self._selectables))
         selectables = self._selectables
         for descriptor, event in events:
             selectable = selectables.get(descriptor)
@@ -87,21 +96,23 @@ class ApplianceReactor(epollreactor.EPollReactor):
                 log.err()
             if why is not None:
                 self._disconnectSelectable(selectable, why, True)
+        self._end_turn()
 
-    def send_later(self, transport: ImmediateTransport) -> None:
-        """Let *transport* send what it holds before the loop waits again."""
+    def send_later(self, transport: Unfinished) -> None:
+        """Let *transport* end its turn before the loop waits again."""
         self._sending.append(transport)
 
-    def _send_held(self) -> None:
+    def _end_turn(self) -> None:
         # One after the other: the first send wakes the peer, and the rest find it awake. With a
         # send after each event the kernel spent a third more, measured with 32 busy connections.
-        sending, self._sending = self._sending, []
-        for transport in sending:
-            try:
-                transport.send_held()
-            except Exception:  # a producer's mistake may not cost the others their turn
-                log.err()
-                transport.abortConnection()
+        while self._sending:
+            sending, self._sending = self._sending, []
+            for transport in sending:
+                try:
+                    transport.end_turn()
+                except Exception:  # a producer's mistake may not cost the others their turn
+                    log.err()
+                    transport.abortConnection()
 
     doIteration = doPoll
 
@@ -134,8 +145,11 @@ class ApplianceReactor(epollreactor.EPollReactor):
         timeout: float = 30.0,
         bindAddress: Any = None,
     ) -> IConnector:
-        """See IReactorTCP."""
-        connector = ImmediateConnector(host, port, factory, timeout, bindAddress, self)
+        """See IReactorTCP; a name, or an end of ours that is asked for, is left to Twisted."""
+        if bindAddress is not None or not is_address(host):
+            stock: IConnector = super().connectTCP(host, port, factory, timeout, bindAddress)
+            return stock
+        connector = ImmediateConnector(host, port, factory, timeout, self)
         connector.connect()
         return connector
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections import OrderedDict
-from ipaddress import ip_address
 from typing import NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
@@ -18,6 +17,8 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from proxyapp import errors
+from proxyapp.net.connecting import is_address
+from proxyapp.net.local import NO_DESCRIPTOR
 from proxyapp.net.timers import Sweep
 
 # getaddrinfo blocks a thread until the resolver's own time-out; so many may wait at once.
@@ -102,7 +103,9 @@ class Resolver:
         error = failure.value
         if not isinstance(error, errors.ExchangeError):
             error = errors.NameUnknown("the name could not be looked up")
-        return _Entry(self._sweep.now + self._negative_ttl, (), error)
+        # A shortage of ours says nothing about the name.
+        ttl = 0.0 if isinstance(error, errors.Overloaded) else self._negative_ttl
+        return _Entry(self._sweep.now + ttl, (), error)
 
     def _keep(self, host: str, entry: _Entry) -> None:
         self._cache[host] = entry
@@ -131,15 +134,7 @@ class _Entry(NamedTuple):
 
 
 def _is_literal(host: str) -> bool:
-    if ":" in host:
-        return True
-    if not host[-1:].isdigit():
-        return False
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
+    return ":" in host or (host[-1:].isdigit() and is_address(host))
 
 
 class SystemLookup:
@@ -167,6 +162,8 @@ def _getaddrinfo(name: str) -> Addresses:
             raise errors.NameTimeout("no name server answered") from error
         raise errors.NameUnknown("the name has no address") from error
     except (OSError, UnicodeError) as error:
+        if isinstance(error, OSError) and error.errno in NO_DESCRIPTOR:
+            raise errors.Overloaded("no descriptor is free to look up a name") from error
         raise errors.NameUnknown("the name could not be looked up") from error
     literals = dict.fromkeys(str(address[4][0]).partition("%")[0] for address in found)
     return Addresses(tuple(literals), SYSTEM_TTL)

@@ -65,7 +65,9 @@ class SendFile:
     def drain(self) -> Exception | None:
         """See Job."""
         transport = self._transport
-        step = min(self.remaining, SENDFILE_STEP)
+        step = self._step()
+        if not step and self.remaining:
+            return None
         if step == self.remaining and _is_changed(self._file):
             self._end(FileChanged())
             return main.CONNECTION_LOST
@@ -77,13 +79,24 @@ class SendFile:
         except OSError as error:
             self._end(ConnectionError(error.errno))
             return main.CONNECTION_LOST
-        self._offset += sent
-        self.remaining -= sent
-        if not sent and step:
+        return self._sent(sent, step)
+
+    def _step(self) -> int:
+        """Return how much goes at once; 0 while the transport waits for its share."""
+        step, valve = min(self.remaining, SENDFILE_STEP), self._transport.valve
+        return step if valve is None or not step else min(step, valve.may_send())
+
+    def _sent(self, amount: int, step: int) -> Exception | None:
+        """Count what was sent of *step* bytes; say what follows, as drain does."""
+        self._offset += amount
+        self.remaining -= amount
+        if self._transport.valve is not None:
+            self._transport.valve.sent(amount)
+        if not amount and step:
             self._end(FileShrank())
             return main.CONNECTION_LOST
         if self.remaining:
-            transport.startWriting()
+            self._transport.startWriting()
         else:
             self._end(None)
         return None

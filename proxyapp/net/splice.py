@@ -12,6 +12,7 @@ from twisted.internet import main
 
 from proxyapp.net import pipes
 from proxyapp.net.transport import ImmediateTransport, Transport
+from proxyapp.net.valve import UNLIMITED
 
 _FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 
@@ -61,9 +62,9 @@ class Splice:
         if self._in_pipe:
             self._source.stopReading()  # drain starts it again
             return None
-        step = self._pipe.size
-        if self._remaining is not None:
-            step = min(step, self._remaining)
+        step = self._step(self._pipe.size)
+        if not step:
+            return None
         try:
             taken = os.splice(self._source.fileno(), self._pipe.write_end, step, flags=_FLAGS)
         except BlockingIOError:
@@ -72,19 +73,44 @@ class Splice:
             return main.CONNECTION_LOST
         if not taken:
             return self._input_ended()
+        self._taken(taken)
+        return None
+
+    def _taken(self, taken: int) -> None:
         self._in_pipe = taken
+        if self._source.valve is not None:
+            self._source.valve.read(taken)
         if self._remaining is not None:
             self._remaining -= taken
         self._pass_on()
-        return None
+
+    def _step(self, size: int) -> int:
+        """Return how much may go into the pipe; 0 while a side waits for its share."""
+        step = size if self._remaining is None else min(size, self._remaining)
+        if self._source.valve is None and self._target.valve is None:
+            return step
+        return min(step, self._let_through())
+
+    def _let_through(self) -> int:
+        """Return how much the valves on both sides let through, before it is in the pipe."""
+        source, target = self._source, self._target
+        allowed = UNLIMITED if source.valve is None else source.valve.may_read()
+        if not allowed or target.valve is None:
+            return allowed
+        allowed = min(allowed, target.valve.may_send())
+        if not allowed:
+            source.stopReading()
+            target.job = self  # when the valve opens, drain starts reading again
+        return allowed
 
     def _input_ended(self) -> Exception | None:
         if self._source.is_broken:
             return main.CONNECTION_LOST
         self._has_ended = True
         self._finish()
-        # Whoever was told may have closed the source on the spot; that can't be done twice.
-        return main.CONNECTION_DONE if self._source.connected else None
+        # Whoever was told may have closed the source; that can't be done twice.
+        is_closing = self._source.disconnecting or not self._source.connected
+        return None if is_closing else main.CONNECTION_DONE
 
     def drain(self) -> Exception | None:
         """See Job: the target takes bytes again."""
@@ -118,6 +144,8 @@ class Splice:
                 given = os.splice(pipe.read_end, self._target.fileno(), self._in_pipe, flags=_FLAGS)
                 self._in_pipe -= given
                 self.moved += given
+                if self._target.valve is not None:
+                    self._target.valve.sent(given)
         except BlockingIOError:
             self._target.startWriting()
         except OSError:

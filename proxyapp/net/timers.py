@@ -132,8 +132,8 @@ class Sweep:
 class Drain:
     """Watches that a connection keeps taking the bytes that wait for it.
 
-    *left* says how many bytes that is; when it has not changed for *timeout* seconds, *on_stall*
-    is called once.
+    *left* says how many bytes that is, or None while it can't take any for no fault of its own;
+    when it has not changed for *timeout* seconds, *on_stall* is called once.
     """
 
     __slots__ = ("_last", "_left", "_moved", "_on_stall", "_sweep", "_timeout", "deadline", "slot")
@@ -142,7 +142,7 @@ class Drain:
         self,
         sweep: Sweep,
         timeout: float,
-        left: Callable[[], int],
+        left: Callable[[], int | None],
         on_stall: Callable[[], None],
     ) -> None:
         self._sweep = sweep
@@ -162,7 +162,7 @@ class Drain:
     def expire(self) -> None:
         """See Watched."""
         left = self._left()
-        if left != self._last:
+        if left is None or left != self._last:
             self._last = left
             self._moved = self._sweep.now
         wait = self._moved + self._timeout - self._sweep.now

@@ -10,18 +10,16 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from twisted.internet import main, tcp
-from twisted.internet.interfaces import IAddress, ITCPTransport
+from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import IAddress, IPullProducer, ITCPTransport
 from twisted.python.failure import Failure
 
 from proxyapp.net import compat
-
-if TYPE_CHECKING:
-    _Base = tcp.Connection
-else:
-    _Base = object
+from proxyapp.net.connection import LeanConnection
+from proxyapp.net.valve import Gate, Valve
 
 compat.require(
     tcp.Connection,
@@ -87,7 +85,7 @@ class InputSplice(Protocol):
         """There is input: take some. Returns the reason if the connection is lost or ended."""
 
 
-class ImmediateTransport(_Base):
+class ImmediateTransport(LeanConnection):
     """A TCP connection of the appliance's reactor.
 
     While a job feeds the socket, nobody else may write.
@@ -98,6 +96,8 @@ class ImmediateTransport(_Base):
     is_broken = False
     job: Job | None = None
     input_splice: InputSplice | None = None
+    # There is one while it has to share its bandwidth, or what passes is counted.
+    valve: Valve | None = None
 
     def write(self, data: bytes) -> None:
         """Send *data* at the end of this turn of the loop, in one go with what is there by then."""
@@ -129,7 +129,7 @@ class ImmediateTransport(_Base):
             return
         data = held[0] if len(held) == 1 else b"".join(held)
         try:
-            sent = self.socket.send(data)
+            sent = self.socket.send(data) if self.valve is None else 0
         except BlockingIOError:
             sent = 0
         except OSError as error:
@@ -151,12 +151,19 @@ class ImmediateTransport(_Base):
         """Read once: to the protocol, or past it while a splice takes the input."""
         if self.input_splice is not None:
             return self.input_splice.fill()
+        size, valve = self.bufferSize, self.valve
+        if valve is not None:
+            size = min(size, valve.may_read())
+            if not size:
+                return None
         try:
-            data = self.socket.recv(self.bufferSize)
+            data = self.socket.recv(size)
         except BlockingIOError:
             return None
         except OSError:
             return main.CONNECTION_LOST
+        if valve is not None:
+            valve.read(len(data))
         if not data:
             return main.CONNECTION_LOST if self.is_broken else main.CONNECTION_DONE
         self.protocol.dataReceived(data)
@@ -179,6 +186,32 @@ class ImmediateTransport(_Base):
     def _write_buffers(self) -> Exception | None:
         result: Exception | None = super().doWrite()
         return result
+
+    def writeSomeData(self, data: bytes) -> ConnectionLost | int:
+        """Send what the socket takes of *data*, and the valve lets through."""
+        valve = self.valve
+        if valve is None:
+            return super().writeSomeData(data)
+        allowed = valve.may_send()
+        if not allowed:
+            return 0
+        sent = super().writeSomeData(data[:allowed])
+        if isinstance(sent, int):
+            valve.sent(sent)
+            if valve.is_ending and sent == self.unsent:
+                self.valve = None
+        return sent
+
+    def startWriting(self) -> None:
+        """See FileDescriptor; who waits at the valve would only be told to wait again."""
+        if self.valve is None or not self.valve.waits_to_send:
+            super().startWriting()
+
+    def pauseProducing(self) -> None:
+        """See IPushProducer."""
+        if self.valve is not None:
+            self.valve.waits_to_read = False  # the valve must not start it again
+        super().pauseProducing()
 
     def loseWriteConnection(self) -> None:
         """See ITCPTransport: at once where nothing is unsent, without a turn of the loop."""
@@ -227,22 +260,61 @@ class ImmediateTransport(_Base):
             job.lost()
 
 
-class ImmediateServer(ImmediateTransport, tcp.Server):
-    """The accepted end of a connection."""
-
-
-class ImmediateClient(ImmediateTransport, tcp.Client):
-    """The dialled end of a connection."""
-
-
 def unsent(transport: Transport) -> int:
     """Return how many bytes wait in this process to be sent, under TLS in the layer below it."""
-    carrier = transport if isinstance(transport, ImmediateTransport) else _below(transport)
-    return carrier.unsent if isinstance(carrier, ImmediateTransport) else 0
+    below = carrier(transport)
+    return 0 if below is None else below.unsent
 
 
-def _below(transport: Transport) -> object:
-    return getattr(transport, "transport", None)
+def carrier(transport: Transport) -> ImmediateTransport | None:
+    """Return the connection of ours that *transport* is, or that is below its TLS."""
+    if isinstance(transport, ImmediateTransport):
+        return transport
+    below = getattr(transport, "transport", None)
+    return below if isinstance(below, ImmediateTransport) else None
+
+
+def call_when_sent(transport: ImmediateTransport, producer: IPullProducer | None) -> None:
+    """Ask *producer* for more now, and whenever all has been sent, until it is None again."""
+    if producer is None:
+        transport.unregisterProducer()
+    else:
+        transport.registerProducer(producer, False)
+
+
+def set_gate(transport: Transport, gate: Gate) -> Valve | None:
+    """Let *gate* decide how much passes over *transport*; None where nothing can hold it back."""
+    below = carrier(transport)
+    if below is None:
+        return None
+    if below.valve is None:
+        below.valve = Valve(below)
+    below.valve.open_by(gate)
+    return below.valve
+
+
+def drop_gate(transport: Transport) -> None:
+    """Ask the gate no more, but for what is left to be sent."""
+    below = carrier(transport)
+    if below is None or below.valve is None:
+        return
+    below.valve.end()
+    if not below.unsent:
+        below.valve = None
+
+
+def is_held_back(transport: Transport) -> bool:
+    """Is it neither end's fault that nothing moves, because the connection waits for its share?"""
+    below = carrier(transport)
+    return below is not None and below.valve is not None and below.valve.holds_back
+
+
+def owed(transport: Transport, unwritten: int = 0) -> int | None:
+    """Return the bytes that the other end has still to take, *unwritten* ones among them.
+
+    None while it can't take any, because the connection waits for its share; see timers.Drain.
+    """
+    return None if is_held_back(transport) else unwritten + unsent(transport)
 
 
 def half_close(transport: Transport) -> bool:
@@ -258,7 +330,7 @@ def half_close(transport: Transport) -> bool:
 
 
 def set_options(transport: Transport) -> None:
-    """Set what each TCP connection of ours gets: no waiting for acknowledgements, keep-alive."""
-    if ITCPTransport.providedBy(transport):
+    """Do what `prepare` does for a connection of another reactor; ours have it from the start."""
+    if not isinstance(transport, ImmediateTransport) and ITCPTransport.providedBy(transport):
         transport.setTcpNoDelay(True)
         transport.setTcpKeepAlive(True)

@@ -22,9 +22,14 @@ class Destinations:
         """Raise LoopDetected or DestinationDenied where *address* may not be dialled for *host*."""
         # Asking the kernel takes four system calls: only where the answer matters.
         matters = port in self._proxy_ports or self._access.treats_own_apart
-        own = matters and self._is_own(address)
+        own = self._own(address) if matters else frozenset()
         if own and port in self._proxy_ports:
             raise errors.LoopDetected("this address is the proxy itself")
-        decision = self._access.destination(host, address, frozenset((address,) if own else ()))
+        decision = self._access.destination(host, address, own)
         if not decision.allowed:
-            raise errors.DestinationDenied(decision.reason)
+            raise errors.DestinationDenied(decision.reason, rule=decision.rule)
+
+    def _own(self, address: str) -> frozenset[str]:
+        """Return which of the addresses where packets to *address* may end are our own."""
+        ends = {address, *self._access.ends(address)}
+        return frozenset(end for end in ends if self._is_own(end))

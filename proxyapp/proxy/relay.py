@@ -7,8 +7,6 @@ half-close; the relay is over when both connections are gone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
@@ -18,17 +16,18 @@ from proxyapp.exchange import TakenOver
 from proxyapp.net import splice
 from proxyapp.net import transport as net_transport
 from proxyapp.net.timers import Drain, Sweep
-from proxyapp.net.transport import Transport
+from proxyapp.net.transport import ImmediateTransport, Transport
+from proxyapp.stream import Receiver
 
 
 @implementer(IPushProducer)
 class Direction:
-    """From one connection to the other; the receiver of the first one's bytes."""
+    """From one connection, as stream.Receiver of what it brings, to the other one."""
 
-    __slots__ = ("_copied", "_is_over", "_on_over", "_source", "_splice", "_spliced", "_target")
+    __slots__ = ("_copied", "_is_over", "_relay", "_source", "_splice", "_spliced", "_target")
 
-    def __init__(self, on_over: Callable[[], None]) -> None:
-        self._on_over = on_over
+    def __init__(self, relay: Relay) -> None:
+        self._relay: Relay | None = relay
         self._source: Transport | None = None
         self._target: Transport | None = None
         self._splice: splice.Splice | None = None
@@ -84,8 +83,13 @@ class Direction:
         self._is_over = True
         if self._target is not None:
             self._target.unregisterProducer()
+        if self._relay is not None:
+            self._relay.direction_over(self)
+
+    def end_output(self) -> None:
+        """Pass the end of the input on."""
+        if self._target is not None:
             net_transport.half_close(self._target)
-        self._on_over()
 
     def _end_splice(self) -> None:
         moving, self._splice = self._splice, None
@@ -93,12 +97,22 @@ class Direction:
             moving.stop()
             self._spliced += moving.moved
 
+    def lost(self, is_clean: bool) -> None:
+        """The source is gone."""
+        if self._relay is not None:
+            self._relay.lost(self, is_clean)
+
     def stop(self) -> None:
         """Move no more; one of the connections is gone."""
         self._end_splice()
         if not self._is_over and self._target is not None:
             self._target.unregisterProducer()
         self._is_over = True
+        self._source = self._target = None
+
+    def part(self) -> None:
+        """Let go of the relay, which refers to us: both would be left to the collector."""
+        self._relay = None
 
     @property
     def is_over(self) -> bool:
@@ -121,25 +135,6 @@ class Direction:
         """The target is gone; its own protocol tells the relay."""
 
 
-class _End:
-    """One of the two connections, as stream.Receiver."""
-
-    __slots__ = ("_outward", "_relay")
-
-    def __init__(self, relay: Relay, outward: Direction) -> None:
-        self._relay = relay
-        self._outward = outward
-
-    def received(self, data: bytes) -> None:
-        self._outward.received(data)
-
-    def input_ended(self) -> None:
-        self._outward.input_ended()
-
-    def lost(self, is_clean: bool) -> None:
-        self._relay.lost(self, is_clean)
-
-
 class Relay:
     """Both directions between a client and an origin; *done* fires when both are gone.
 
@@ -148,62 +143,95 @@ class Relay:
     """
 
     def __init__(self, sweep: Sweep, idle_timeout: float, close_timeout: float) -> None:
-        self.up = Direction(self._direction_over)
-        self.down = Direction(self._direction_over)
-        self.client = _End(self, self.up)
-        self.origin = _End(self, self.down)
+        self.up = Direction(self)
+        self.down = Direction(self)
         self.done: Deferred[None] = Deferred(lambda _: self.cut())
         self._sweep = sweep
         self._idle_timeout = idle_timeout
         self._close_timeout = close_timeout
-        self._transports: dict[_End, Transport] = {}
+        self._transports: dict[Direction, Transport] = {}
         self._watch: Drain | None = None
+        self._is_closing = False
 
     def __repr__(self) -> str:
         return f"<Relay up {self.up!r}, down {self.down!r}>"
 
+    @property
+    def client(self) -> Receiver:
+        """What the client's connection delivers to."""
+        return self.up
+
+    @property
+    def origin(self) -> Receiver:
+        """What the origin's connection delivers to."""
+        return self.down
+
     def join(self, client: TakenOver, origin: TakenOver) -> None:
         """Begin, with what was read from either side before."""
-        self._transports = {self.client: client.transport, self.origin: origin.transport}
+        self._transports = {self.up: client.transport, self.down: origin.transport}
         self._look_every(self._idle_timeout)
         self.up.begin(client.transport, origin.transport, client.early)
         self.down.begin(origin.transport, client.transport, origin.early)
-        for end, taken in ((self.client, client), (self.origin, origin)):
+        for direction, taken in ((self.up, client), (self.down, origin)):
             taken.transport.resumeProducing()
             if taken.has_ended:
-                end.input_ended()
+                direction.input_ended()
 
     def _look_every(self, timeout: float) -> None:
         if self._watch is not None:
             self._watch.stop()
-        self._watch = Drain(self._sweep, timeout, lambda: self.up.moved + self.down.moved, self.cut)
+        self._watch = Drain(self._sweep, timeout, self._moved, self.cut)
 
-    def _direction_over(self) -> None:
+    def _moved(self) -> int | None:
+        """Return what went either way; None while a connection waits for its share."""
+        if any(map(net_transport.is_held_back, self._transports.values())):
+            return None
+        return self.up.moved + self.down.moved
+
+    def direction_over(self, direction: Direction) -> None:
+        """The input of *direction* has ended, and all of it has been passed on."""
         if self.up.is_over and self.down.is_over:
-            self._close_all()
+            self._close_all()  # which tells the target as well
+        else:
+            direction.end_output()
 
     def _close_all(self) -> None:
-        self._look_every(self._close_timeout)
+        if self._is_closing:
+            return
+        self._is_closing = True
         for transport in list(self._transports.values()):
             transport.loseConnection()
+        if any(map(_lingers, self._transports.values())):
+            self._look_every(self._close_timeout)
 
     def cut(self) -> None:
         """Close both connections at once."""
         for transport in list(self._transports.values()):
             transport.abortConnection()
 
-    def lost(self, end: _End, is_clean: bool) -> None:
-        """One connection is gone: the other one follows, in the same manner."""
-        self._transports.pop(end, None)
+    def lost(self, direction: Direction, is_clean: bool) -> None:
+        """The source of *direction* is gone: the other one follows, in the same manner."""
+        self._transports.pop(direction, None)
         self.up.stop()
         self.down.stop()
-        if self._transports:
-            if is_clean:
-                self._close_all()
-            else:
-                self.cut()
-            return
+        if not self._transports:
+            self._end()
+        elif is_clean:
+            self._close_all()
+        else:
+            self.cut()
+
+    def _end(self) -> None:
         if self._watch is not None:
             self._watch.stop()
+            self._watch = None
         if not self.done.called:
+            self.up.part()
+            self.down.part()
             self.done.callback(None)
+
+
+def _lingers(closing: Transport) -> bool:
+    """May it take a while until it is gone?"""
+    # A layer of TLS waits for the other side's farewell.
+    return not isinstance(closing, ImmediateTransport) or closing.unsent > 0

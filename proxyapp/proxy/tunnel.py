@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from twisted.internet import protocol
@@ -66,7 +64,7 @@ class ConnectTunnelProtocol(protocol.Protocol):
 
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
         """See Receiver."""
-        self._receiver.lost(reason.check(ConnectionDone) is not None)
+        self._receiver.lost(isinstance(reason.value, ConnectionDone))
 
 
 class TunnelCounts:
@@ -77,22 +75,21 @@ class TunnelCounts:
         self._by_client: Counter[str] = Counter()
         self.open = 0
 
-    @contextmanager
-    def one_more(self, client: str) -> Iterator[None]:
-        """Count a tunnel of *client* while it lasts; raises Overloaded past a limit."""
+    def enter(self, client: str) -> None:
+        """Count a tunnel of *client* until it leaves; raises Overloaded past a limit."""
         if self.open >= self._limits.max_total:
             raise errors.Overloaded("too many tunnels are open")
         if self._by_client[client] >= self._limits.max_per_client:
             raise errors.Overloaded("this client has too many tunnels open")
         self.open += 1
         self._by_client[client] += 1
-        try:
-            yield
-        finally:
-            self.open -= 1
-            self._by_client[client] -= 1
-            if not self._by_client[client]:
-                del self._by_client[client]
+
+    def leave(self, client: str) -> None:
+        """Count a tunnel of *client* out."""
+        self.open -= 1
+        self._by_client[client] -= 1
+        if not self._by_client[client]:
+            del self._by_client[client]
 
 
 class ConnectTunnel:
@@ -114,19 +111,19 @@ class ConnectTunnel:
         # May it be?
         decision = self._access.tunnel_port(origin.port)
         if not decision.allowed:
-            reply.record.rule = decision.rule
-            raise errors.AccessDenied(decision.reason)
+            raise errors.AccessDenied(decision.reason, rule=decision.rule)
         if request.framing.kind is not Kind.NONE and not request.body.is_complete:
             raise errors.BadRequest("CONNECT has no request body")
-        with self.counts.one_more(request.client.host):
+        self.counts.enter(request.client.host)
+        relay = Relay(self._sweep, self._limits.idle_timeout, self._limits.close_timeout)
+        try:
             # Reach the origin, then tell the client, then keep out of the way.
-            relay = Relay(self._sweep, self._limits.idle_timeout, self._limits.close_timeout)
             end = ConnectTunnelProtocol(relay.origin)
             dialled = await self._dialler.dial(origin, end)
             reply.record.upstream = dialled.address
             taken = reply.take_over(_ESTABLISHED, relay.client)
             relay.join(taken, TakenOver(end.transport, b"", has_ended=False))
-            try:
-                await relay.done
-            finally:
-                reply.record.sent, reply.record.received = relay.down.moved, relay.up.moved
+            await relay.done
+        finally:
+            self.counts.leave(request.client.host)
+            reply.record.sent, reply.record.received = relay.down.moved, relay.up.moved

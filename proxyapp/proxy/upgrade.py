@@ -35,7 +35,8 @@ class TlsUpgrade:
             return origin
         if not self._may_upgrade(request.client.host):
             raise errors.AccessDenied(
-                "this client is not in [proxy] tls_upgrade_clients, so https needs CONNECT"
+                "this client is not in [proxy] tls_upgrade_clients, so https needs CONNECT",
+                rule="[proxy] tls_upgrade_clients",
             )
         if origin.scheme == "http" and origin.port == DEFAULT_PORTS["http"]:
             return Origin("https", origin.host, DEFAULT_PORTS["https"])

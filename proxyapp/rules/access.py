@@ -1,57 +1,28 @@
 """The only judge: who may use what, and which address may be dialled.
 
-A name proves nothing, since its owner decides where it points; so destinations are judged by the
-address that is about to be dialled. Only names that the admin listed are trusted as names.
+A request is judged in this order: [access] clients (or site_clients), [tunnel] ports for CONNECT,
+each [rule NAME] in the order of the file, and [access] default. What denies first, or allows first
+from the rules on, decides. The address that is then dialled is judged by `guard`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol, TypeVar
+import functools
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from ipaddress import IPv6Network
+from typing import Protocol
 
-from proxyapp.rules import addresses
-from proxyapp.rules.addresses import Address, AddressClass, Network
+from proxyapp.rules import addresses, memory
+from proxyapp.rules.addresses import Address, Network
+from proxyapp.rules.guard import DestinationGuard, DestinationSection
+from proxyapp.rules.networks import NetworkTable
+from proxyapp.rules.question import Action, Decision, Default, Question, RuleLimits, Step, Verdict
+from proxyapp.rules.rule import Rule, RuleSection
 
-# Decisions remembered of each kind, some 300 bytes each. Clients choose what is looked up, so a
-# full memory is emptied rather than grown.
-_REMEMBERED = 4096
+__all__ = ["Access", "AccessSection", "Decision", "Question", "RuleLimits", "Step"]
 
-Key = TypeVar("Key")
-Value = TypeVar("Value")
-
-_LOOPBACK = ("127.0.0.1", "::1")
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What the rules say; it is true where they allow. *reason* is a sentence for the admin."""
-
-    allowed: bool
-    rule: str
-    reason: str
-
-    def __bool__(self) -> bool:
-        return self.allowed
-
-
-class DestinationSection(Protocol):
-    """[access] destinations: what may be reached."""
-
-    @property
-    def everything(self) -> bool:
-        """Is it `*`?"""
-
-    @property
-    def public(self) -> bool:
-        """Is the word `public` in it?"""
-
-    @property
-    def networks(self) -> tuple[Network, ...]:
-        """Networks it lists."""
-
-    @property
-    def hosts(self) -> tuple[str, ...]:
-        """Host names it lists; one that begins with a dot stands for all names below it."""
+_LOOPBACK = (addresses.parse("127.0.0.1"), addresses.parse("::1"))
 
 
 class AccessSection(Protocol):
@@ -69,33 +40,60 @@ class AccessSection(Protocol):
     def destinations(self) -> DestinationSection:
         """What may be reached."""
 
+    @property
+    def default(self) -> Default:
+        """What happens to requests that no rule matches."""
+
 
 class Access:
-    """Judges clients, CONNECT ports and destinations by one configuration."""
+    """Judges clients, requests and destinations by one configuration."""
 
     def __init__(
         self,
         section: AccessSection,
         tunnel_ports: frozenset[int] | None,
         upgrade_clients: tuple[Network, ...],
+        rules: Iterable[RuleSection] = (),
+        nat64_prefixes: tuple[IPv6Network, ...] = (),
     ) -> None:
-        """Take [access], [tunnel] ports (None: all) and [proxy] tls_upgrade_clients."""
-        self._section = section
+        """Take [access], [tunnel] ports (None: all), [proxy] tls_upgrade_clients, and the rules.
+
+        *nat64_prefixes* are those that this network has beside the well-known ones.
+        """
         self._tunnel_ports = tunnel_ports
-        self._upgrade_clients = upgrade_clients
-        names = [_plain_name(host) for host in section.destinations.hosts]
-        self._names = frozenset(name for name in names if not name.startswith("."))
-        self._suffixes = tuple(name for name in names if name.startswith("."))
+        self._guard = DestinationGuard(section.destinations, nat64_prefixes)
+        self._clients = NetworkTable(section.clients)
+        self._site_clients = NetworkTable(section.site_clients)
+        self._upgrade_clients = NetworkTable(upgrade_clients)
+        self._rules = tuple(map(Rule, rules))
+        self._default = _default(section.default)
+        self._is_timed = any(rule.when is not None for rule in self._rules)
+        self._minute = -1
+        self._memory: dict[Question, Decision] = {}
         self._client_memory: dict[tuple[str, str], Decision] = {}
-        self._destination_memory: dict[tuple[str, str, frozenset[str]], Decision] = {}
         self._upgrade_memory: dict[str, bool] = {}
 
     def __repr__(self) -> str:
-        remembered = len(self._client_memory) + len(self._destination_memory)
-        return f"<Access {remembered} decisions remembered>"
+        remembered = len(self._memory) + len(self._client_memory) + self._guard.remembered
+        return f"<Access {len(self._rules)} rules, {remembered} decisions remembered>"
+
+    def judge(self, question: Question, minute: int) -> Decision:
+        """May it be? *minute* is that of the local week, as `schedule.minute_of_week` has it."""
+        if self._is_timed and minute != self._minute:
+            self._memory.clear()
+            self._minute = minute
+        decision = self._memory.get(question)
+        if decision is None:
+            decision = self._judge(question, minute)
+            memory.room(self._memory)[question] = decision
+        return decision
+
+    def explain(self, question: Question, minute: int) -> tuple[Step, ...]:
+        """Return the stops on the way to what `judge` says; the last one decides."""
+        return tuple(self._steps(question, minute))
 
     def client(self, host: str, service: str) -> Decision:
-        """May the client at *host* use *service* ("proxy", "tunnel" or "site")?
+        """May the client at *host* use *service*, before any rule is looked at?
 
         An empty *host* is the peer of a Unix socket and counts as this machine.
         """
@@ -103,7 +101,7 @@ class Access:
         decision = self._client_memory.get(key)
         if decision is None:
             decision = self._judge_client(host, service)
-            _room(self._client_memory)[key] = decision
+            memory.room(self._client_memory)[key] = decision
         return decision
 
     def tunnel_port(self, port: int) -> Decision:
@@ -117,99 +115,105 @@ class Access:
     @property
     def treats_own_apart(self) -> bool:
         """Does it matter to `destination` which addresses are this machine's own?"""
-        return self._section.destinations.public and not self._section.destinations.everything
+        return self._guard.treats_own_apart
+
+    def ends(self, address: str) -> tuple[str, ...]:
+        """Return, in canonical text, where packets to *address* may end: it, and what it carries.
+
+        Raises ValueError.
+        """
+        return self._guard.ends(address)
 
     def destination(self, host: str, address: str, own: frozenset[str]) -> Decision:
         """May *host* be reached at *address*, the literal one that is about to be dialled?
 
-        *own* are this machine's addresses in canonical text; `public` never includes them.
+        *own* are those of its `ends` that are this machine's; `public` never includes them.
         """
-        key = (host, address, own)
-        decision = self._destination_memory.get(key)
-        if decision is None:
-            decision = self._judge_destination(host, address, own)
-            _room(self._destination_memory)[key] = decision
-        return decision
+        return self._guard.judge(host, address, own)
 
     def may_upgrade_tls(self, client: str) -> bool:
         """May the client at this address have its http:// requests fetched over TLS?"""
         allowed = self._upgrade_memory.get(client)
         if allowed is None:
             try:
-                allowed = _first_match(client, self._upgrade_clients) is not None
+                allowed = self._upgrade_clients.find(*_literals(client)) is not None
             except ValueError:
                 allowed = False
-            _room(self._upgrade_memory)[client] = allowed
+            memory.room(self._upgrade_memory)[client] = allowed
         return allowed
+
+    def _judge(self, question: Question, minute: int) -> Decision:
+        for gate in self._gates(question):
+            if not gate.allowed:
+                return gate
+        literals = _literals(question.client)
+        reported = ""
+        unasked = []
+        for rule in self._rules:
+            lacking = rule.lacking(question, literals, minute)
+            if lacking:
+                if lacking == "users" and question.user is None:
+                    unasked.append(rule)
+            elif rule.action is Action.REPORT:
+                reported = reported or rule.name
+            else:
+                return _finished(rule.decision, reported, unasked)
+        return _finished(self._default, reported, unasked)
+
+    def _steps(self, question: Question, minute: int) -> Iterator[Step]:
+        for gate in self._gates(question):
+            yield Step(gate.rule, "", "passed over" if gate.allowed else "matched", gate.reason)
+            if not gate.allowed:
+                return
+        literals = _literals(question.client)
+        for rule in self._rules:
+            lacking = rule.lacking(question, literals, minute)
+            if lacking:
+                yield Step(rule.name, rule.place, "passed over", rule.why_not(lacking, question))
+                continue
+            is_last = rule.action is not Action.REPORT
+            verdict: Verdict = "matched" if is_last else "reported"
+            yield Step(rule.name, rule.place, verdict, rule.why(question, literals))
+            if is_last:
+                return
+        yield Step(self._default.rule, "", "matched", self._default.reason)
+
+    def _gates(self, question: Question) -> Iterator[Decision]:
+        """Yield what has to allow *question* before any rule is looked at."""
+        yield self.client(question.client, question.service)
+        if question.service == "tunnel":
+            yield self.tunnel_port(question.port)
 
     def _judge_client(self, host: str, service: str) -> Decision:
         option = "site_clients" if service == "site" else "clients"
-        networks = self._section.site_clients if service == "site" else self._section.clients
+        networks = self._site_clients if service == "site" else self._clients
         rule = f"[access] {option}"
         who = host or "this machine"
         try:
-            network = _first_match(host, networks)
+            network = networks.find(*_literals(host))
         except ValueError:
             return Decision(False, rule, f"the client {who} has no IP address that could be judged")
         if network is None:
             return Decision(False, rule, f"the client {who} is in no network that {rule} lists")
         return Decision(True, rule, f"the client {who} is in {network}, which {rule} lists")
 
-    def _judge_destination(self, host: str, address: str, own: frozenset[str]) -> Decision:
-        rule = "[access] destinations"
-        destinations = self._section.destinations
-        if destinations.everything:
-            return Decision(True, rule, f"{rule} allows everything")
-        if self._lists_name(host):
-            return Decision(True, rule, f"{rule} lists {host}")
-        try:
-            literal = addresses.parse(address)
-        except ValueError:
-            return Decision(False, rule, "what would be dialled is not an IP address")
-        for network in destinations.networks:
-            if literal in network:
-                return Decision(True, rule, f"{literal} is in {network}, which {rule} lists")
-        if not destinations.public:
-            return Decision(False, rule, f"{literal} is not an address that {rule} lists")
-        is_own = any(
-            text in own for text in (address, *map(str, (literal, *addresses.carried(literal))))
-        )
-        return self._judge_public(literal, is_own)
 
-    def _judge_public(self, literal: Address, is_own: bool) -> Decision:
-        rule = "[access] destinations"
-        kind = addresses.classify(literal)
-        if is_own:
-            what = "an address of this machine"
-        elif kind is AddressClass.PUBLIC:
-            return Decision(True, rule, f"{literal} is {kind.value}, and {rule} allows those")
-        else:
-            what = kind.value
-        listed = self._section.destinations.networks or self._section.destinations.hosts
-        extent = "only public ones and those it lists" if listed else "only public ones"
-        return Decision(False, rule, f"{literal} is {what}, and {rule} allows {extent}")
-
-    def _lists_name(self, host: str) -> bool:
-        name = _plain_name(host)
-        return name in self._names or name.endswith(self._suffixes)
+@functools.lru_cache(maxsize=memory.REMEMBERED)
+def _literals(client: str) -> tuple[Address, ...]:
+    """Return the addresses of a client; raises ValueError."""
+    return (addresses.parse(client),) if client else _LOOPBACK
 
 
-def _plain_name(host: str) -> str:
-    """A host name as it is compared: case and the final dot (RFC 1034 section 3.1) don't count."""
-    return host.lower().removesuffix(".")
+def _default(default: Default) -> Decision:
+    rule = "[access] default"
+    is_allowed = default is Default.ALLOW
+    verb = "allows" if is_allowed else "denies"
+    return Decision(is_allowed, rule, f"no rule decides it, and {rule} {verb} it then")
 
 
-def _first_match(host: str, networks: tuple[Network, ...]) -> Network | None:
-    """The first of *networks* that has the client *host* in it; raises ValueError."""
-    literals = [addresses.parse(text) for text in ((host,) if host else _LOOPBACK)]
-    for network in networks:
-        if any(literal in network for literal in literals):
-            return network
-    return None
-
-
-def _room(memory: dict[Key, Value]) -> dict[Key, Value]:
-    """Make room for one more entry."""
-    if len(memory) >= _REMEMBERED:
-        memory.clear()
-    return memory
+def _finished(decision: Decision, reported: str, unasked: list[Rule]) -> Decision:
+    """Return *decision* with what was found on the way; *unasked* were about users alone."""
+    wants_user = any(rule.would_change(decision) for rule in unasked)
+    if not reported and not wants_user:
+        return decision
+    return replace(decision, reported=reported, wants_user=wants_user)

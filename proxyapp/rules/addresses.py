@@ -84,19 +84,28 @@ _IPV6 = tuple(
 
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052 section 2.1
 _LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")  # RFC 8215
+# RFC 6052 section 2.2.
+NAT64_LENGTHS = (32, 40, 48, 56, 64, 96)
+# RFC 5214 section 6.1: the bits before the IPv4 address, but for the one that says "universal".
+_ISATAP = 0x5EFE
+_UNIVERSAL = 1 << 25
 _INSIDE = frozenset(
     (AddressClass.LOOPBACK, AddressClass.PRIVATE, AddressClass.LINK_LOCAL, AddressClass.CGNAT)
 )
 
 
-def classify(address: Address) -> AddressClass:
-    """Say what *address* is for; one that carries another is what the carried one is."""
+def classify(address: Address, nat64_prefixes: tuple[IPv6Network, ...] = ()) -> AddressClass:
+    """Say what *address* is for; one that carries another is what the carried one is.
+
+    *nat64_prefixes* are those of the local network, besides the ones that everybody has.
+    """
     if isinstance(address, IPv4Address):
         return next((kind for network, kind in _IPV4 if address in network), AddressClass.PUBLIC)
-    inner = carried(address)
-    if inner:
-        return _worst([classify(end) for end in inner])
-    return next(kind for network, kind in _IPV6 if address in network)
+    kinds = [classify(end) for end in carried(address, nat64_prefixes)]
+    if not kinds or _is_isatap(address):
+        # An ISATAP address is routed as an IPv6 address before it is looked into.
+        kinds.insert(0, next(kind for network, kind in _IPV6 if address in network))
+    return _worst(kinds)
 
 
 @functools.lru_cache(maxsize=_REMEMBERED)
@@ -119,21 +128,47 @@ def parse(host: str) -> Address:
     return address
 
 
-def carried(address: Address) -> tuple[IPv4Address, ...]:
+def carried(
+    address: Address, nat64_prefixes: tuple[IPv6Network, ...] = ()
+) -> tuple[IPv4Address, ...]:
     """Give the IPv4 addresses inside *address* that its packets may end at, mostly none."""
     if isinstance(address, IPv4Address):
         return ()
+    found = _translated(address, nat64_prefixes)
+    return (*found, _embedded(address, 96)) if _is_isatap(address) else found
+
+
+def _translated(
+    address: IPv6Address, nat64_prefixes: tuple[IPv6Network, ...]
+) -> tuple[IPv4Address, ...]:
     if address.ipv4_mapped is not None:
         return (address.ipv4_mapped,)
+    for prefix in nat64_prefixes:
+        if address in prefix:
+            return (_embedded(address, prefix.prefixlen),)
     if address.sixtofour is not None:  # RFC 3056
         return (address.sixtofour,)
     if address.teredo is not None:  # RFC 4380 section 4: server, client
         return address.teredo
     if address in _NAT64:
-        return (_low_32_bits(address),)
+        return (_embedded(address, 96),)
     if address in _LOCAL_NAT64:
         return _carried_by_local_nat64(address)
     return ()
+
+
+def _embedded(address: IPv6Address, length: int) -> IPv4Address:
+    """Return the IPv4 address behind a prefix of *length* bits (RFC 6052 section 2.2)."""
+    number = int(address)
+    if length == 96:
+        return IPv4Address(number & 0xFFFFFFFF)
+    # Octet 8 (bits 64 to 71) is skipped by the IPv4 address, wherever that begins.
+    rest = (number >> 64 << 56) | (number & ((1 << 56) - 1))
+    return IPv4Address((rest >> (88 - length)) & 0xFFFFFFFF)
+
+
+def _is_isatap(address: IPv6Address) -> bool:
+    return (int(address) >> 32 & ~_UNIVERSAL) & 0xFFFFFFFF == _ISATAP
 
 
 def _carried_by_local_nat64(address: IPv6Address) -> tuple[IPv4Address, ...]:
@@ -142,11 +177,8 @@ def _carried_by_local_nat64(address: IPv6Address) -> tuple[IPv4Address, ...]:
     Nobody but the translator knows its prefix length. Nearly all use 96, so that reading counts
     unless it is empty; a shorter one counts where it leads to the inside of some network.
     """
-    number = int(address)
-    # Octet 8 (bits 64 to 71) is skipped by the IPv4 address, wherever that begins.
-    rest = (number >> 64 << 56) | (number & ((1 << 56) - 1))
-    shorter = [IPv4Address((rest >> (88 - length)) & 0xFFFFFFFF) for length in (48, 56, 64)]
-    usual = _low_32_bits(address)
+    shorter = [_embedded(address, length) for length in (48, 56, 64)]
+    usual = _embedded(address, 96)
     if not int(usual):
         return (next((inner for inner in shorter if _is_public(inner)), usual), *_inside(shorter))
     return (usual, *_inside(shorter))
@@ -158,10 +190,6 @@ def _inside(candidates: list[IPv4Address]) -> list[IPv4Address]:
 
 def _is_public(address: IPv4Address) -> bool:
     return classify(address) is AddressClass.PUBLIC
-
-
-def _low_32_bits(address: IPv6Address) -> IPv4Address:
-    return IPv4Address(int(address) & 0xFFFFFFFF)
 
 
 def _worst(kinds: list[AddressClass]) -> AddressClass:

@@ -1,10 +1,12 @@
-"""Who a request says it is from, and how it is asked to say so: Basic (RFC 7617)."""
+"""Who a request says it is from, and how it is asked to say so in Basic (RFC 7617)."""
 
 from __future__ import annotations
 
 import binascii
+import enum
 import re
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 # RFC 9110 section 11.4: the scheme, blanks, and a token68; a second field line would add a comma.
 _BASIC = re.compile(rb"basic +([0-9A-Za-z+/]+={0,2}) *", re.IGNORECASE)
@@ -12,6 +14,40 @@ _BASIC = re.compile(rb"basic +([0-9A-Za-z+/]+={0,2}) *", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 # What is longer is nobody's password, but work for a hash.
 MAX_CREDENTIALS = 1024
+
+
+class Scheme(enum.Enum):
+    """A way to prove to be a user (RFC 9110 section 11.1), as [auth] schemes calls it."""
+
+    BASIC = "basic"
+    DIGEST = "digest"
+
+
+class Claim(NamedTuple):
+    """What a request says of who it is from; its repr keeps that to itself.
+
+    *authorization* is the value of Authorization or Proxy-Authorization. *method* and *targets*,
+    the spellings of what is asked for, are what a Digest response covers. *client* is an address.
+    """
+
+    client: str
+    authorization: bytes | None
+    method: bytes
+    targets: tuple[bytes, ...]
+
+    def __repr__(self) -> str:
+        return f"<Claim of {self.client}>"
+
+
+class Finding(NamedTuple):
+    """Whom a claim proves to be from; *is_stale* says that only its nonce was too old."""
+
+    user: str | None
+    is_stale: bool = False
+
+
+NOBODY = Finding(None)
+STALE = Finding(None, is_stale=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +84,11 @@ def parse_basic(value: bytes | None) -> BasicCredentials | None:
     return BasicCredentials(user, password)
 
 
-def www_authenticate(realm: str) -> tuple[bytes, bytes]:
-    """Return the challenge of a 401 (RFC 9110 section 11.6.1)."""
-    return b"WWW-Authenticate", _challenge(realm)
+def basic_challenge(realm: str) -> bytes:
+    """Return what asks for Basic in UTF-8 (RFC 7617 section 2)."""
+    return b'Basic realm=%b, charset="UTF-8"' % quoted(realm)
 
 
-def proxy_authenticate(realm: str) -> tuple[bytes, bytes]:
-    """Return the challenge of a 407 (RFC 9110 section 11.7.1)."""
-    return b"Proxy-Authenticate", _challenge(realm)
-
-
-def _challenge(realm: str) -> bytes:
-    quoted = re.sub(r'(["\\])', r"\\\1", realm).encode("utf-8")
-    return b'Basic realm="%b", charset="UTF-8"' % quoted
+def quoted(text: str) -> bytes:
+    """Return *text* as a quoted string (RFC 9110 section 5.6.4)."""
+    return b'"%b"' % re.sub(r'(["\\])', r"\\\1", text).encode("utf-8")

@@ -8,6 +8,7 @@ and passwords in URLs are replaced by `***`.
 
 from __future__ import annotations
 
+import enum
 import functools
 import json
 import re
@@ -28,6 +29,22 @@ def compile_format(text: str) -> FormatLine:
     `}}` are braces. Raises ValueError, with a message for the admin.
     """
     return NAMED_FORMATS.get(text) or _compile_string(text)
+
+
+class Identified(enum.Enum):
+    """Which lines of a format have a place for the request id."""
+
+    NONE = "none"
+    PAGES = "those of exchanges that ended in an error page"
+    ALL = "all"
+
+
+def identified(text: str) -> Identified:
+    """Return which lines of *text*, a format that can be compiled, show the request id."""
+    if text == "combined":
+        return Identified.PAGES
+    shows = text == "json" or (text not in NAMED_FORMATS and ("", "request_id") in _pieces(text))
+    return Identified.ALL if shows else Identified.NONE
 
 
 # --- Escaping ---
@@ -64,7 +81,7 @@ _ENCODED_USER_INFORMATION = re.compile(
 )
 
 
-def _masked(url: bytes) -> bytes:
+def masked(url: bytes) -> bytes:
     """Replace user names and passwords in *url*; tokens stand in either place."""
     if b"@" not in url and b"%40" not in url:
         return url
@@ -123,12 +140,12 @@ def _request(record: Record, escape: Escape) -> str:
     if not method and not target:
         return "-"
     if b"@" in target or b"%" in target:
-        target = _masked(target)
+        target = masked(target)
     return f"{escape(method)} {escape(target)} HTTP/1.{asked.minor}"
 
 
 def _fetched(record: Record) -> bytes:
-    return _masked(record.url or record.asked.target)
+    return masked(record.url or record.asked.target)
 
 
 # The fields that are text, as json and format strings know them.
@@ -137,9 +154,9 @@ _TEXTS: Mapping[str, Callable[[Record], bytes]] = {
     "user": lambda record: _octets(record.user),
     "service": lambda record: _octets(record.service),
     "method": lambda record: record.asked.method,
-    "target": lambda record: _masked(record.asked.target),
+    "target": lambda record: masked(record.asked.target),
     "url": _fetched,
-    "referer": lambda record: _masked(record.asked.fields.get(b"referer") or b""),
+    "referer": lambda record: masked(record.asked.fields.get(b"referer") or b""),
     "user_agent": lambda record: record.asked.fields.get(b"user-agent") or b"",
     "content_type": lambda record: record.content_type,
     "upstream": lambda record: _octets(record.upstream),
@@ -148,6 +165,8 @@ _TEXTS: Mapping[str, Callable[[Record], bytes]] = {
     "error": lambda record: _octets(record.error),
     "reason": lambda record: _octets(record.reason),
     "rule": lambda record: _octets(record.rule),
+    "reported": lambda record: _octets(record.reported),
+    "request_id": lambda record: _octets(record.request_id),
 }
 
 
@@ -170,10 +189,12 @@ def _common(record: Record) -> str:
 
 
 def _combined(record: Record) -> str:
-    """Apache's common and `"%{Referer}i" "%{User-agent}i"`."""
+    """Apache's common and `"%{Referer}i" "%{User-agent}i"`; behind it an id that a page showed."""
     said = record.asked.fields.combined
     referer, agent = said.get(b"referer"), said.get(b"user-agent", b"")
-    return f'{_common(record)} "{_quoted(_masked(referer)) if referer else "-"}" "{_quoted(agent)}"'
+    shown = _quoted(masked(referer)) if referer else "-"
+    line = f'{_common(record)} "{shown}" "{_quoted(agent)}"'
+    return f'{line} "{_quoted(_octets(record.request_id))}"' if record.request_id else line
 
 
 _DENIALS = frozenset(("http_request_denied", "destination_ip_prohibited", "proxy_loop_detected"))
@@ -206,7 +227,7 @@ def _pool(record: Record) -> str:
     return (
         f"{_rfc3339(record.started)} {_client(record, _word)} {_word(record.asked.method)}"
         f" {_word(_fetched(record))} {record.status or '-'} {record.sent}"
-        f" {record.duration:.6f} {_word(_masked(record.asked.target))}"
+        f" {record.duration:.6f} {_word(masked(record.asked.target))}"
     )
 
 

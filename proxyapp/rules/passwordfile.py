@@ -1,5 +1,7 @@
 """A file of users: `name:password` lines, the password plain or as a hash that htpasswd writes.
 
+Lines of htdigest, `name:realm:hash`, may stand among them.
+
 This reads and checks the lines; nothing here can tell whether a password is right. What is wrong
 with a line is said without a word of it, because it may be a password.
 """
@@ -21,7 +23,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class Scheme(enum.Enum):
-    """How a password is kept; the value is the name that libpass has for it."""
+    """How a password is kept; the value is the name that libpass has for a hash it knows."""
 
     BCRYPT = "bcrypt"
     ARGON2 = "argon2"
@@ -31,6 +33,8 @@ class Scheme(enum.Enum):
     MD5_CRYPT = "md5_crypt"
     SHA1 = "ldap_sha1"
     SALTED_SHA1 = "ldap_salted_sha1"
+    HTDIGEST_MD5 = "htdigest_md5"
+    HTDIGEST_SHA256 = "htdigest_sha256"
     PLAIN = "plain"
 
 
@@ -63,6 +67,8 @@ _WHOLE = tuple(
     (scheme, re.compile(begin), re.compile(begin + rest)) for scheme, begin, rest in _SHAPES
 )
 _EXPLICITLY_PLAIN = "{PLAIN}"
+# The realm and the H(A1) of Digest (RFC 7616 section 3.4.2).
+_HTDIGEST = re.compile(r"(?!{PLAIN})([^:]{1,128}):([0-9A-Fa-f]{32}|[0-9A-Fa-f]{64})")
 
 
 class Kept(NamedTuple):
@@ -135,6 +141,10 @@ def _parse_kept(text: str) -> Kept:
                 return Kept(scheme, text.rstrip())
             name = scheme.value.removeprefix("ldap_")
             raise ValueError(f"the {name} hash is damaged; htpasswd makes a right one")
+    if htdigest := _HTDIGEST.fullmatch(text.rstrip()):
+        realm, secret = htdigest.groups()
+        scheme = Scheme.HTDIGEST_MD5 if len(secret) == 32 else Scheme.HTDIGEST_SHA256
+        return Kept(scheme, f"{realm}:{secret.lower()}")
     plain = text.removeprefix(_EXPLICITLY_PLAIN)
     if not plain:
         raise ValueError("the password is empty; name:password would be right")

@@ -9,7 +9,8 @@ from proxyapp.net.transport import Transport
 # How long a client may go on sending what nobody reads any more, so that it gets to read our
 # answer before the connection is reset under it (RFC 9112 section 9.6), in seconds.
 LINGER = 5.0
-# Bytes of that; a client that sends more isn't going to read the answer.
+HURRIED_LINGER = 0.5
+# Bytes of that; a client that sends more is made to wait, for many look at the answer only then.
 MAX_LINGER = 4 << 20
 
 
@@ -48,21 +49,26 @@ class Closing:
             self._sweep.set(self, LINGER)
         self._watch()
 
+    def hurry(self) -> None:
+        """Don't linger for long: the descriptor is needed."""
+        if self.deadline != NEVER:
+            self._sweep.set(self, HURRIED_LINGER)
+
     def _watch(self) -> None:
         transport = self._transport
         if self._drain is None and net_transport.unsent(transport):
             self._drain = Drain(
                 self._sweep,
                 self._stall_timeout,
-                lambda: net_transport.unsent(transport),
+                lambda: net_transport.owed(transport),
                 transport.abortConnection,
             )
 
     def throw_away(self, data: bytes) -> None:
-        """Count what still arrives."""
+        """Count what still arrives, and stop reading where that is too much."""
         self._thrown_away += len(data)
         if self._thrown_away > MAX_LINGER:
-            self._transport.abortConnection()
+            self._transport.pauseProducing()
 
     def stop(self) -> None:
         """The connection is gone."""

@@ -10,17 +10,23 @@ from collections.abc import Callable, Mapping
 
 from twisted.internet import protocol
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol
+from twisted.internet.interfaces import (
+    IAddress,
+    IHalfCloseableProtocol,
+    IProtocolNegotiationFactory,
+)
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from proxyapp import errors, stream
 from proxyapp.exchange import Client, Request, TakenOver
+from proxyapp.net import ports
 from proxyapp.net import transport as net_transport
 from proxyapp.net.timers import NEVER
 from proxyapp.net.transport import Transport
 from proxyapp.server import turn
 from proxyapp.server.arrivals import Arrivals
+from proxyapp.server.backlog import Backlog
 from proxyapp.server.closing import Closing
 from proxyapp.server.doors import Clients, Door, Surroundings
 from proxyapp.server.turn import Turn
@@ -73,8 +79,14 @@ class ClientConnection(protocol.Protocol):
         self._arrivals = Arrivals(
             self.transport, self.sweep, around.limits, self._doors, self._client
         )
+        self._backlog = Backlog(self.transport, self.sweep, self.stall_timeout, self._take_requests)
+        is_surplus = ports.is_surplus(self.transport)
+        if is_surplus:
+            self._refusal = errors.Overloaded("too few descriptors are left to serve more clients")
         if self._refusal is not None:
             self._refuse(self._refusal)
+            if is_surplus and self._closing is not None:
+                self._closing.hurry()
         else:
             self.sweep.set(self, around.limits.idle_timeout)
 
@@ -124,6 +136,7 @@ class ClientConnection(protocol.Protocol):
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
         """The client is gone: what runs for it is given up."""
         self.sweep.drop(self)
+        self._backlog.stop()
         if self._closing is not None:
             self._closing.stop()
         self._on_lost(self._client)
@@ -140,8 +153,14 @@ class ClientConnection(protocol.Protocol):
             return
         self._is_taking = True
         try:
-            while self._turn is None and self._closing is None and self._take_request():
-                pass
+            while self._turn is None and self._closing is None:
+                if self._backlog.holds_up():
+                    self._is_held, self._is_in_head = True, False
+                    self.deadline = NEVER
+                    self.transport.pauseProducing()
+                    return
+                if not self._take_request():
+                    return
         finally:
             self._is_taking = False
 
@@ -228,6 +247,7 @@ class ClientConnection(protocol.Protocol):
             self._close(is_read=True)
 
 
+@implementer(IProtocolNegotiationFactory)
 class Listener(protocol.Factory):
     """Makes the connections of one listening section: all of them through the same doors."""
 
@@ -237,6 +257,12 @@ class Listener(protocol.Factory):
         self._around = around
         self._doors = doors
         self._clients = clients
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """See IProtocolNegotiationFactory; without it, Twisted ends the handshake of a `tls:`
+        endpoint with every client that offers protocols (ALPN), as all of them do.
+        """
+        return [b"http/1.1"]
 
     def buildProtocol(self, addr: IAddress | None) -> ClientConnection:
         """See IProtocolFactory."""

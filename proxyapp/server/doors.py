@@ -9,22 +9,45 @@ from typing import Protocol
 from proxyapp import errors
 from proxyapp.exchange import Client, Responder
 from proxyapp.net.timers import Sweep
-from proxyapp.rules.access import Decision
+from proxyapp.net.transport import Transport
+from proxyapp.rules.question import Decision, Question
 from proxyapp.rules.record import Record
+from proxyapp.server.admission import Admission
 from proxyapp.wire.headers import RawFields
 from proxyapp.wire.heads import HeadLimits
 from proxyapp.wire.messages import RequestHead
 
 
-class Judge(Protocol):
-    """Who may use which service."""
+class Permit(Protocol):
+    """What one exchange may take."""
 
-    def client(self, host: str, service: str) -> Decision:
-        """May the client at *host* use *service*?"""
+    def begin(
+        self,
+        transport: Transport,
+        arrived: int,
+        on_exhausted: Callable[[errors.ExchangeError], None],
+    ) -> None:
+        """Hold back what *transport* moves; *on_exhausted* is told why no more may be.
+
+        *arrived* bytes of the request's body are here already.
+        """
+
+    def finish(self, record: Record) -> None:
+        """The exchange is over, and *record* says what it moved."""
+
+
+class Limiter(Protocol):
+    """Who may take how much."""
+
+    def admit(self, question: Question, decision: Decision) -> Permit | None:
+        """Return what an allowed exchange has to keep to, if anything; raises Refused."""
 
 
 class RecordLog(Protocol):
     """Where records go."""
+
+    def identify(self, record: Record) -> None:
+        """Give *record* a request id, if its line will show one."""
 
     def write(self, record: Record) -> None:
         """Take the finished *record* of one exchange."""
@@ -39,7 +62,7 @@ class Door:
 
 
 # Makes the page that tells a client of an error: its fields, and its body.
-MakePage = Callable[[errors.ExchangeError, RequestHead | None, str], tuple[RawFields, bytes]]
+MakePage = Callable[[errors.ExchangeError, RequestHead | None, Record], tuple[RawFields, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +81,18 @@ class ServerLimits:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What every client connection needs; *seconds* is the time of day."""
+    """What every client connection needs; *seconds* is the time of day.
 
-    judge: Judge
+    There is no *limiter* where no rule has a limit.
+    """
+
+    admission: Admission
     log: RecordLog
     page: MakePage
     sweep: Sweep
     limits: ServerLimits
     seconds: Callable[[], float]
+    limiter: Limiter | None = None
 
 
 class Clients:

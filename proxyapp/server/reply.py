@@ -238,7 +238,7 @@ async def _send_range(
     watch = Drain(
         sweep,
         reply.stall_timeout,
-        lambda: job.remaining + net_transport.unsent(reply.transport),
+        lambda: net_transport.owed(reply.transport, job.remaining),
         job.done.cancel,
     )
     try:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from proxyapp import errors
 from proxyapp.exchange import Client, Request
-from proxyapp.net.task import Task
+from proxyapp.net.task import Task, Wakeup
 from proxyapp.rules.record import Record
-from proxyapp.server.doors import Door, Surroundings
+from proxyapp.server.admission import Verdict
+from proxyapp.server.doors import Door, Permit, Surroundings
 from proxyapp.server.reply import ClientReply, Connection
 from proxyapp.wire import headers, writer
 from proxyapp.wire.headers import NO_FIELDS, Fields
@@ -27,7 +28,7 @@ _ACCEPT = re.compile(rb"\r\nAccept:[ \t]*([^\r\n]*)\r\n", re.IGNORECASE)
 class Turn:
     """The exchange of *request*; *on_end* is called once, when nothing more will be sent."""
 
-    __slots__ = ("_around", "_door", "_on_end", "_running", "reply", "request")
+    __slots__ = ("_around", "_door", "_early", "_on_end", "_permit", "_running", "reply", "request")
 
     def __init__(
         self,
@@ -42,6 +43,7 @@ class Turn:
         self._door = door
         self._on_end = on_end
         self._running: Task | None = None
+        self._permit: Permit | None = None
         client = request.client
         record = Record(
             started=around.seconds(),
@@ -56,23 +58,53 @@ class Turn:
         return f"<Turn of {self.request.head.method!r} {self.reply!r}>"
 
     def begin(self) -> None:
-        """Ask the judge, then let the responder answer."""
-        decision = self._around.judge.client(self.request.client.host, self._door.service)
-        if not decision.allowed:
-            self.reply.record.rule = decision.rule
-            self._end(errors.AccessDenied(decision.reason))
+        """Ask whether the request may go on, then let the responder answer."""
+        try:
+            verdict = self._around.admission.at_once(self.request, self.reply.record)
+            work = self._answer_later() if verdict is None else self._answer(verdict)
+        except errors.ExchangeError as error:
+            self._end(error)
             return
-        self._running = Task(self._door.responder.respond(self.request, self.reply), self._end)
+        self._running = Task(work, self._end)
         self._running.resume()
+
+    async def _answer_later(self) -> None:
+        """Answer once it is known who asks."""
+        verdict = await self._around.admission.later(self.request, self.reply.record)
+        await self._answer(verdict)
+
+    def _answer(self, verdict: Verdict) -> Coroutine[Deferred[object] | Wakeup, None, None]:
+        """Return what the responder does for a request that was admitted; raises Refused."""
+        limiter = self._around.limiter
+        if verdict.decision.limits is not None and limiter is not None:
+            self._permit = permit = limiter.admit(verdict.question, verdict.decision)
+            if permit is not None:
+                self._early: Exception | None = None
+                permit.begin(self.reply.transport, self.request.body.size, self._end_early)
+        return self._door.responder.respond(self.request, self.reply)
 
     def cancel(self) -> None:
         """The client is gone: give up what runs for it."""
         if self._running is not None:
             self._running.cancel()
 
+    def _end_early(self, error: errors.ExchangeError) -> None:
+        """No more may be moved: end what runs, with *error* as the reason."""
+        self._early = error
+        self.cancel()
+
+    def _finish_permit(self, permit: Permit, outcome: Exception | None) -> Exception | None:
+        """Let go of the client's connection; return why the exchange has ended."""
+        record = self.reply.record
+        record.received = record.received or self.request.body.size
+        permit.finish(record)
+        return outcome if outcome is None else self._early or outcome
+
     def _end(self, outcome: Exception | None) -> None:
         self._running = None
         record = self.reply.record
+        if self._permit is not None:
+            outcome = self._finish_permit(self._permit, outcome)
         if outcome is not None:
             self._fail(_as_error(outcome))
         record.received = record.received or self.request.body.size
@@ -82,6 +114,8 @@ class Turn:
     def _fail(self, error: errors.ExchangeError) -> None:
         reply = self.reply
         reply.record.error, reply.record.reason = error.token, error.reason
+        if isinstance(error, errors.Refused):
+            reply.record.rule = error.rule
         if isinstance(error, errors.ClientGone):
             reply.record.status = reply.record.status or error.status
             reply.transport.abortConnection()
@@ -125,7 +159,8 @@ def _as_far_as_told(head: bytes) -> RequestHead:
 def _answer_error(
     reply: ClientReply, error: errors.ExchangeError, head: RequestHead, around: Surroundings
 ) -> None:
-    fields, body = around.page(error, head, reply.record.service)
+    around.log.identify(reply.record)
+    fields, body = around.page(error, head, reply.record)
     reason = writer.reason_for(error.status)
     reply.answer(OutgoingResponse(error.status, reason, [*fields, *error.fields]), body)
 

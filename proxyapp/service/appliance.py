@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import resource
 import signal
-import socket
 import time
 import uuid
 from collections.abc import Mapping
@@ -20,6 +19,9 @@ from twisted.python.failure import Failure
 
 from proxyapp import errors, requestlog
 from proxyapp.config import Config
+from proxyapp.config.judge import make_access
+from proxyapp.exchange import Request
+from proxyapp.limits import LedgerError
 from proxyapp.net import local, pipes
 from proxyapp.net.dial import Dialler
 from proxyapp.net.reactor import IApplianceReactor
@@ -33,11 +35,17 @@ from proxyapp.proxy.tunnel import ConnectTunnel, TunnelLimits
 from proxyapp.proxy.upgrade import TlsUpgrade
 from proxyapp.proxy.upstream import Timeouts, Upstream
 from proxyapp.rules import hops
-from proxyapp.rules.access import Access
+from proxyapp.rules.question import Decision, Question
+from proxyapp.rules.record import Record
+from proxyapp.rules.schedule import minute_of_week
+from proxyapp.server.admission import LONGEST_METHOD, Admission
 from proxyapp.server.connection import Listener
 from proxyapp.server.doors import Clients, Door, ServerLimits, Surroundings
+from proxyapp.service.allowances import make_limits
+from proxyapp.service.identity import Identity
 from proxyapp.service.introduction import introduction
 from proxyapp.service.sitemap import SiteError, build_site
+from proxyapp.service.users import UsersError, make_credentials
 from proxyapp.site import pages
 from proxyapp.site.options import MisdirectedSite, ServerOptions
 from proxyapp.site.setup import OwnUrls
@@ -60,7 +68,7 @@ def build(config: Config, reactor: IApplianceReactor) -> Appliance:
     """
     try:
         return Appliance(config, reactor)
-    except (requestlog.LogError, SiteError) as error:
+    except (requestlog.LogError, SiteError, UsersError) as error:
         raise SystemExit(f"proxyapp: {error}") from error
     except SSL.Error as error:
         raise SystemExit("proxyapp: [proxy] tls_ca_file holds no certificates in PEM") from error
@@ -78,15 +86,26 @@ class Appliance(Service):
         self._site_ports: list[int] = []
         self._log = requestlog.open_log(config.log.requests, config.log.format, reactor)
         self.sweep = Sweep(reactor)
-        self._access = Access(config.access, config.tunnel.ports, config.proxy.tls_upgrade_clients)
+        self._access = make_access(config)
         self._lookup = _make_lookup(config, reactor)
         self._dialler = self._make_dialler()
         self.pool = self._make_pool()
         limits = _server_limits(config)
         self.clients = Clients(limits)
-        self._site = build_site(config, reactor, self.sweep, self._proxy_ports)
+        self._identity = Identity(config.proxyapp.hostnames)
+        self._credentials = make_credentials(config, reactor)
+        self._site = build_site(
+            config,
+            reactor,
+            self.sweep,
+            self._proxy_ports,
+            self._identity.name,
+            self._credentials,
+        )
+        self._limiter = make_limits(config, reactor)
+        admission = Admission(self._access, self._credentials, config.auth.required, _minute_of)
         self._around = Surroundings(
-            self._access, self._log, _error_page, self.sweep, limits, time.time
+            admission, self._log, _error_page, self.sweep, limits, time.time, self._limiter
         )
 
     # IService.
@@ -120,6 +139,10 @@ class Appliance(Service):
         """Start what runs by itself, and say where we are."""
         super().startService()  # type: ignore[no-untyped-call]
         _raise_descriptor_limit()
+        try:
+            self._limiter.start()
+        except LedgerError as error:
+            raise SystemExit(f"proxyapp: {error}") from error
         self.sweep.start()
         self._reactor.callWhenRunning(self._reopen_log_on_signal)
         self._reactor.addSystemEventTrigger("after", "shutdown", self._log.close)
@@ -127,7 +150,7 @@ class Appliance(Service):
         self._reactor.callWhenRunning(self._introduce)
 
     def _introduce(self) -> None:
-        for line in introduction(self._config, self.ports):
+        for line in introduction(self._config, self.ports, self._identity.name):
             _log.info("{line}", line=line)
 
     def stopService(self) -> Deferred[list[None]]:
@@ -135,6 +158,7 @@ class Appliance(Service):
         super().stopService()  # type: ignore[no-untyped-call]
         every = [port for ports in self.ports.values() for port in ports]
         closing = [Deferred.fromCoroutine(_stop_listening(port)) for port in every]
+        closing.append(Deferred.fromCoroutine(self._limiter.stop()))
         self.ports = {"proxy": [], "site": []}
         self.pool.closeCachedConnections()
         self._lookup.stop()
@@ -188,8 +212,8 @@ class Appliance(Service):
             self._site.paths,
             self._proxy_ports,
             self._site_ports,
-            _is_this_machine,
-            lambda client: self._access.client(client, "site"),
+            self._identity.is_meant,
+            self._may_read_site,
         )
         return {
             Form.ABSOLUTE: Door("proxy", own_or_forward),
@@ -198,8 +222,15 @@ class Appliance(Service):
             Form.ASTERISK: Door("proxy", ServerOptions(_PROXY_METHODS)),
         }
 
+    def _may_read_site(self, request: Request, user: str | None) -> Decision:
+        """Say whether the site may be read by who asks the proxy for it."""
+        method = request.head.method[:LONGEST_METHOD]
+        question = Question("site", request.client.host, user, method, "", 0)
+        return self._access.judge(question, _minute_of(time.time()))
+
     def _site_doors(self) -> Mapping[Form, Door]:
-        misdirected = Door("site", MisdirectedSite(self._site.paths, self._proxy_ports))
+        site = MisdirectedSite(self._site.paths, self._proxy_ports, self._identity.is_meant)
+        misdirected = Door("site", site)
         return {
             Form.ABSOLUTE: misdirected,
             Form.AUTHORITY: misdirected,
@@ -208,11 +239,10 @@ class Appliance(Service):
         }
 
 
-def _is_this_machine(host: str) -> bool:
-    try:
-        return local.is_own(host)
-    except ValueError:  # a name; which ones lead here is not for a look-up to say
-        return host in ("localhost", socket.gethostname().lower())
+def _minute_of(seconds: float) -> int:
+    """Return the minute of the local week, *seconds* after the epoch."""
+    local_time = time.localtime(seconds)
+    return minute_of_week(local_time.tm_wday, local_time.tm_hour, local_time.tm_min)
 
 
 async def _stop_listening(port: IListeningPort) -> None:
@@ -258,13 +288,14 @@ def _server_limits(config: Config) -> ServerLimits:
 
 
 def _error_page(
-    error: errors.ExchangeError, head: RequestHead | None, service: str
+    error: errors.ExchangeError, head: RequestHead | None, record: Record
 ) -> tuple[RawFields, bytes]:
     """Return fields and body of the page for *error*; with Proxy-Status where we were a proxy."""
     accept = head.fields.get(b"accept") if head is not None else None
     method, url = (head.method, head.target) if head is not None else (b"", b"")
-    fields, body = pages.error_page(error, accept, method=method, url=url, request_id=None)
-    status = pages.proxy_status(error, _NAME.encode("ascii")) if service != "site" else b""
+    request_id = record.request_id or None
+    fields, body = pages.error_page(error, accept, method=method, url=url, request_id=request_id)
+    status = pages.proxy_status(error, _NAME.encode("ascii")) if record.service != "site" else b""
     return ([*fields, (b"Proxy-Status", status)] if status else fields), body
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Mapping
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -11,12 +10,15 @@ from twisted.internet.interfaces import IListeningPort
 from proxyapp.config import Config
 
 
-def introduction(config: Config, ports: Mapping[str, list[IListeningPort]]) -> list[str]:
-    """Return the lines for the admin; *ports* are those that listen, by the part they are for."""
+def introduction(config: Config, ports: Mapping[str, list[IListeningPort]], name: str) -> list[str]:
+    """Return the lines for the admin; *ports* are those that listen, by the part they are for.
+
+    *name* is that of this machine.
+    """
     lines = []
-    for name, meaning in (("proxy", "proxy"), ("site", "site")):
-        addresses = [_address(port) for port in ports[name]]
-        lines.append(f"{meaning}: {', '.join(addresses) or 'off'}")
+    for part in ("proxy", "site"):
+        addresses = [_address(port, name) for port in ports[part]]
+        lines.append(f"{part}: {', '.join(addresses) or 'off'}")
     requests = {"-": "standard output", "": "off"}.get(config.log.requests, config.log.requests)
     lines.append(f"request log: {requests} ({config.log.format})")
     lines.append(f"state: {config.proxyapp.state_dir}")
@@ -25,9 +27,9 @@ def introduction(config: Config, ports: Mapping[str, list[IListeningPort]]) -> l
     return lines
 
 
-def _address(port: IListeningPort) -> str:
+def _address(port: IListeningPort, name: str) -> str:
     host = port.getHost()
     if not isinstance(host, IPv4Address | IPv6Address):
         return str(getattr(host, "name", host))
-    name = host.host if host.host not in ("0.0.0.0", "::") else socket.gethostname()
-    return f"http://{f'[{name}]' if ':' in name else name}:{host.port}"
+    here = host.host if host.host not in ("0.0.0.0", "::") else name
+    return f"http://{f'[{here}]' if ':' in here else here}:{host.port}"

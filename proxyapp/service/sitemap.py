@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple, TypeVar
 
-from twisted.cred.strcred import StrcredException
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 
@@ -48,13 +46,19 @@ class SiteMap(NamedTuple):
 
 
 def build_site(
-    config: Config, reactor: IApplianceReactor, sweep: Sweep, proxy_ports: Sequence[int]
+    config: Config,
+    reactor: IApplianceReactor,
+    sweep: Sweep,
+    proxy_ports: Sequence[int],
+    name: str,
+    credentials: Credentials | None,
 ) -> SiteMap:
     """Build what the site's part of *config* describes; *proxy_ports* fill as they open.
 
-    Raises SiteError.
+    *name* is that of this machine. *credentials* are None where there are no users. Raises
+    SiteError.
     """
-    return _Building(config, reactor, sweep, proxy_ports).site()
+    return _Building(config, reactor, sweep, proxy_ports, name, credentials).site()
 
 
 class _Building:
@@ -66,15 +70,17 @@ class _Building:
         reactor: IApplianceReactor,
         sweep: Sweep,
         proxy_ports: Sequence[int],
+        name: str,
+        credentials: Credentials | None,
     ) -> None:
         self._config = config
         self._reactor = reactor
         self._sweep = sweep
-        self._gateways = Gateways(config.autoconfig.proxy, proxy_ports, socket.gethostname())
+        self._gateways = Gateways(config.autoconfig.proxy, proxy_ports, name)
         self._memory = Memory(time.time)
         self._digests = Digests(self._in_thread)
         self._fields_for = partial(_fields_for, _site_rules(config))
-        self._credentials = self._make_credentials()
+        self._credentials = None if credentials is None else SiteCredentials(credentials)
         reactor.suggestThreadPoolSize(_THREADS)
 
     def site(self) -> SiteMap:
@@ -135,19 +141,8 @@ class _Building:
 
     def _listings(self, root: Root) -> Listings:
         hidden = self._config.site.hidden
-        return Listings(root, hidden, self._in_thread, self._sweep, time.time)
-
-    def _make_credentials(self) -> SiteCredentials | None:
-        given = self._config.auth
-        if not given.users:
-            return None
-        try:
-            credentials = Credentials(
-                given.users, given.realm, self._in_thread, self._reactor.seconds
-            )
-        except (StrcredException, OSError, ValueError) as error:
-            raise SiteError("[auth] users can't be used; --check says more") from error
-        return SiteCredentials(credentials)
+        page = setup.PATH.decode() if self._config.autoconfig.enabled else ""
+        return Listings(root, hidden, self._in_thread, self._sweep, time.time, page)
 
     def _in_thread(self, job: Callable[[], _T], /) -> Deferred[_T]:
         done: Deferred[_T] = deferToThreadPool(self._reactor, self._reactor.getThreadPool(), job)

@@ -7,7 +7,7 @@ import json
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from functools import partial
 
 from twisted.internet.defer import Deferred
@@ -18,9 +18,9 @@ from proxyapp.exchange import Reply, Request
 from proxyapp.rules.negotiation import preferred
 from proxyapp.site.confinement import OpenFile, file_errors
 from proxyapp.site.places import Places
+from proxyapp.site.representations import added, response
 from proxyapp.site.threads import InThread
 from proxyapp.wire.headers import RawFields
-from proxyapp.wire.messages import OutgoingResponse
 
 # Both disks and processors do little more with more of them.
 AT_ONCE, WAITING = 2, 64
@@ -49,11 +49,17 @@ class Digests:
     def __repr__(self) -> str:
         return f"<Digests {len(self._known)} known, {len(self._running)} under way>"
 
-    async def respond(self, request: Request, reply: Reply, file: OpenFile) -> None:
+    async def respond(
+        self,
+        request: Request,
+        reply: Reply,
+        file: OpenFile,
+        given: Sequence[tuple[bytes, bytes]],
+    ) -> None:
         """Answer a GET or HEAD with the digest of the open *file*, which the caller closes.
 
-        Raises NotFound for a folder, Overloaded, ClientGone, and InternalError where the file
-        changes meanwhile.
+        *given* are the fields that the configuration adds. Raises NotFound for a folder,
+        Overloaded, ClientGone, and InternalError where the file changes meanwhile.
         """
         if file.is_folder:
             raise errors.NotFound("a folder has no digest, only the files in it have")
@@ -69,7 +75,7 @@ class Digests:
         else:
             fields.append((b"Content-Type", _TEXT + b"; charset=utf-8"))
             body = as_line(file.name, digest)
-        reply.answer(OutgoingResponse(200, b"OK", fields), body)
+        reply.answer(response(200, added(fields, given)), body)
 
     async def digest(self, file: OpenFile) -> str:
         """Return the SHA-256 of the open *file* in hexadecimal; raises like `respond`."""

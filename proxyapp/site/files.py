@@ -19,7 +19,8 @@ from proxyapp.site.confinement import OpenFile, Root, WouldWait
 from proxyapp.site.loading import FieldsFor, Files
 from proxyapp.site.memory import Memory
 from proxyapp.site.paths import Location, folder_url, parse_location
-from proxyapp.site.representations import Representation, Resource, response
+from proxyapp.site.representations import Representation, Resource, added, response
+from proxyapp.site.threads import InThread
 from proxyapp.wire.messages import RequestHead
 
 _READING = (b"GET", b"HEAD")
@@ -38,8 +39,6 @@ _CONDITIONAL = frozenset(
 _HASH = b"hash"
 
 Found: TypeAlias = Resource | OpenFile
-# Runs a job in a thread, as threads.InThread does.
-InThread: TypeAlias = Callable[[Callable[[], Found]], Deferred[Found]]
 
 
 class Options(Protocol):
@@ -62,16 +61,33 @@ class Listings(Protocol):
     """Answers for folders without an index page."""
 
     async def respond(
-        self, request: Request, reply: Reply, folder: OpenFile, location: Location
+        self,
+        request: Request,
+        reply: Reply,
+        folder: OpenFile,
+        location: Location,
+        given: Sequence[tuple[bytes, bytes]],
     ) -> None:
-        """Answer a GET or HEAD for the open *folder*, which the caller closes."""
+        """Answer a GET or HEAD for the open *folder*, which the caller closes.
+
+        *given* are the fields that the configuration adds.
+        """
 
 
 class Digests(Protocol):
     """Answers with the digest of a file."""
 
-    async def respond(self, request: Request, reply: Reply, file: OpenFile) -> None:
-        """Answer a GET or HEAD with the digest of the open *file*, which the caller closes."""
+    async def respond(
+        self,
+        request: Request,
+        reply: Reply,
+        file: OpenFile,
+        given: Sequence[tuple[bytes, bytes]],
+    ) -> None:
+        """Answer a GET or HEAD with the digest of the open *file*, which the caller closes.
+
+        *given* are the fields that the configuration adds.
+        """
 
 
 class Uploads(Protocol):
@@ -108,6 +124,7 @@ class StaticSite:
     ) -> None:
         self._root = root
         self._files = Files(root, options.index, options.precompressed, fields_for)
+        self._fields_for = fields_for
         self._hidden = options.hidden
         self._memory = memory
         self._in_thread = in_thread
@@ -164,7 +181,7 @@ class StaticSite:
         file = await self._load(partial(self._files.open, location))
         assert isinstance(file, OpenFile)
         try:
-            await digests.respond(request, reply, file)
+            await digests.respond(request, reply, file, self._fields_for(location.path))
         finally:
             file.close()
 
@@ -172,12 +189,13 @@ class StaticSite:
         self, request: Request, reply: Reply, folder: OpenFile, location: Location
     ) -> None:
         listings = self._extras.listings
+        given = self._fields_for(location.path)
         if not location.is_folder:
-            reply.answer(response(301, [(b"Location", folder_url(location))]), b"")
+            reply.answer(response(301, added([(b"Location", folder_url(location))], given)), b"")
         elif listings is None:
             raise errors.NotFound("this folder has no index page")
         else:
-            await listings.respond(request, reply, folder, location)
+            await listings.respond(request, reply, folder, location, given)
 
     async def _look_up(self, path: bytes, location: Location) -> Found:
         """Return what is at *location*, and remember it if that needs no open file."""

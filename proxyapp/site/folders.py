@@ -10,9 +10,9 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Protocol
 
 from proxyapp import errors
+from proxyapp.site.confinement import Root
 
 # For what can only be read.
 READ_ONLY = (b"Allow", b"GET, HEAD, OPTIONS")
@@ -24,25 +24,6 @@ _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _SHORT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 _BAD_NAME = frozenset({errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL})
 _CHANGED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP})
-
-
-class Opened(Protocol):
-    """An open file or folder of the site; confinement.OpenFile is one."""
-
-    @property
-    def descriptor(self) -> int:
-        """Its descriptor, which whoever opened it closes."""
-
-    @property
-    def is_folder(self) -> bool:
-        """Is it a folder?"""
-
-
-class Root(Protocol):
-    """What opens things below the site's root, and nothing else; confinement.Root is it."""
-
-    def open(self, segments: tuple[bytes, ...]) -> Opened:
-        """Open what *segments* name, the root itself if there are none; raises NotFound."""
 
 
 @contextmanager
@@ -72,7 +53,7 @@ def open_folder(root: Root, segments: tuple[bytes, ...]) -> int:
     """Return a descriptor of the folder at *segments*; raises NotFound, and Conflict for a file."""
     found = root.open(segments)
     if not found.is_folder:
-        os.close(found.descriptor)
+        found.close()
         raise errors.Conflict("a part of the path is a file, so nothing can be put below it")
     return found.descriptor
 

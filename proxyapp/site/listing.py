@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
 from urllib.parse import unquote_to_bytes
@@ -21,11 +21,11 @@ from proxyapp.site.members import Members
 from proxyapp.site.pacing import Pace
 from proxyapp.site.paths import Location
 from proxyapp.site.places import Places
+from proxyapp.site.representations import added, response
 from proxyapp.site.threads import InThread
 from proxyapp.site.tree import Entry, Segments, Tree
 from proxyapp.wire.framing import UNTIL_CLOSE
 from proxyapp.wire.headers import NO_FIELDS, RawFields
-from proxyapp.wire.messages import OutgoingResponse
 
 # What is read of one folder: some 60 MB while its page is made.
 MOST_ENTRIES = 200_000
@@ -41,7 +41,8 @@ class Listings:
     """Answers for the folders below *root*.
 
     *hidden* says whether names that begin with a dot are shown; what else isn't served isn't
-    shown either. *seconds* is the time of day.
+    shown either. *seconds* is the time of day. *setup* is the path of the page about the proxy,
+    which the top folder points to; empty for none.
     """
 
     def __init__(
@@ -51,7 +52,9 @@ class Listings:
         in_thread: InThread,
         sweep: Sweep,
         seconds: Callable[[], float],
+        setup: str,
     ) -> None:
+        self._setup = setup
         self._tree = Tree(root, hidden)
         self._in_thread = in_thread
         self._sweep = sweep
@@ -63,17 +66,23 @@ class Listings:
         return f"<Listings, scans {self._scans!r}, archives {self._archives!r}>"
 
     async def respond(
-        self, request: Request, reply: Reply, folder: OpenFile, location: Location
+        self,
+        request: Request,
+        reply: Reply,
+        folder: OpenFile,
+        location: Location,
+        given: Sequence[tuple[bytes, bytes]],
     ) -> None:
         """Answer a GET or HEAD for the open *folder*, which *location* names.
 
-        The caller closes the folder afterwards. Raises BadRequest, NotFound (there is no such
+        *given* are the fields that the configuration adds. The caller closes the folder afterwards.
+        Raises BadRequest, NotFound (there is no such
         page), Overloaded, ClientGone and InternalError.
         """
         query = parse_query(location.query, request.head.fields.get(b"accept"))
         made = _ARCHIVES.get(query.form)
         if made is not None:
-            await self._send_archive(request, reply, folder, location, made)
+            await self._send_archive(request, reply, folder, location, made, given)
             return
         work = partial(self._page, location, query)
         body = await self._scans.run(folder.descriptor, work)
@@ -83,7 +92,7 @@ class Listings:
         else:
             fields.append((b"Content-Type", b"text/html; charset=utf-8"))
             fields.append((b"Content-Security-Policy", listingpage.POLICY))
-        reply.answer(OutgoingResponse(200, b"OK", fields), body)
+        reply.answer(response(200, added(fields, given)), body)
 
     def _page(
         self, location: Location, query: FolderQuery, folder: int, halt: threading.Event
@@ -95,10 +104,16 @@ class Listings:
         view = view_of(path_of(location), query, found[:MOST_ENTRIES], len(found) <= MOST_ENTRIES)
         if query.form is Form.JSON:
             return listingpage.to_json(view)
-        return listingpage.to_html(view, None)
+        return listingpage.to_html(view._replace(setup="" if view.path else self._setup), None)
 
     async def _send_archive(
-        self, request: Request, reply: Reply, folder: OpenFile, location: Location, made: Format
+        self,
+        request: Request,
+        reply: Reply,
+        folder: OpenFile,
+        location: Location,
+        made: Format,
+        given: Sequence[tuple[bytes, bytes]],
     ) -> None:
         name = path_of(location)[-1:] or (_NAME_OF_ROOT,)
         fields = [
@@ -107,7 +122,7 @@ class Listings:
             *_COMMON,
             (b"Date", http_date(int(self._seconds()))),
         ]
-        head = OutgoingResponse(200, b"OK", fields)
+        head = response(200, added(fields, given))
         reply.record.content_type = made.media_type
         if request.head.method == b"HEAD":
             reply.begin(head, UNTIL_CLOSE).finish(NO_FIELDS)

@@ -48,6 +48,7 @@ tr.folder a { font-weight: 600 }
 .size, .date { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums }
 tbody .size, tbody .date, p { opacity: .8 }
 nav.pages { display: flex; justify-content: space-between; margin: 1rem 0 }
+@media (min-width: 40.01rem) { th.name { width: 100% } }
 @media (max-width: 40rem) {
   tr { display: grid; grid-template-columns: auto 1fr; border-bottom: 1px solid #8884 }
   thead tr { grid-template-columns: 1fr auto auto }
@@ -73,7 +74,7 @@ aria-label="Part of a name">
 $rows</tbody>
 </table>
 $pages<p>$summary<br>All of it as <a rel="nofollow" href="?zip">zip</a> · \
-<a rel="nofollow" href="?tar">tar</a>, the list as <a href="?json">json</a></p>
+<a rel="nofollow" href="?tar">tar</a>, the list as <a href="?json">json</a>$setup</p>
 """)
 
 
@@ -81,7 +82,8 @@ class View(NamedTuple):
     """What one page shows: *entries* are its own, the numbers those of everything that matches.
 
     *path* is that of the folder from the server's root on. *size* is in bytes, of the files in the
-    folder itself. Without *is_complete* the folder holds more than was read of it.
+    folder itself. Without *is_complete* the folder holds more than was read of it. *setup* is the
+    path of the page about the proxy, empty where that isn't for this folder.
     """
 
     path: Segments
@@ -92,6 +94,7 @@ class View(NamedTuple):
     files: int
     size: int
     is_complete: bool
+    setup: str = ""
 
 
 # HTML.
@@ -111,6 +114,7 @@ def to_html(view: View, zone: tzinfo | None) -> bytes:
         rows="".join(_rows(view, zone)),
         pages=_page_links(view),
         summary=_summary(view),
+        setup=f'<br><a href="{view.setup}">Use the proxy</a>' if view.setup else "",
     )
     return text.encode("utf-8")
 

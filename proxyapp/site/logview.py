@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Protocol
 
 from proxyapp import errors
-from proxyapp.exchange import Reply, Request
+from proxyapp.exchange import Reply, Request, claim_of
+from proxyapp.rules.challenges import Claim
 from proxyapp.rules.conditions import Validators
 from proxyapp.rules.ranges import Extent, content_range_unsatisfied, select_ranges
 from proxyapp.site.paths import parse_location
@@ -41,7 +42,7 @@ _READ_ONLY = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 class Credentials(Protocol):
     """Who may read it; credentials.SiteCredentials is it."""
 
-    async def check(self, client_host: str, authorization: bytes | None) -> str:
+    async def check(self, claim: Claim) -> str:
         """Return the user; raises Unauthorized."""
 
 
@@ -87,8 +88,11 @@ class LogView:
 
     async def _admit(self, request: Request, reply: Reply) -> None:
         if self._credentials is not None:
-            given = request.head.fields.get(b"authorization")
-            reply.record.user = await self._credentials.check(request.client.host, given)
+            # A rule may have asked already; a Digest response can't be checked twice.
+            user = reply.record.user or await self._credentials.check(
+                claim_of(request, b"authorization")
+            )
+            reply.record.user = user
         elif not _is_at_home(request):
             raise errors.AccessDenied(
                 "without users in [auth], the log can only be read on the gateway itself"

@@ -127,7 +127,7 @@ class Pace:
         watch = Drain(
             self._sweep,
             sink.stall_timeout,
-            lambda: net_transport.unsent(sink.transport),
+            lambda: net_transport.owed(sink.transport),
             lambda: room.errback(sink.stalled()),
         )
         try:

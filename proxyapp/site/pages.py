@@ -8,13 +8,14 @@ from string import Template
 from typing import NamedTuple
 
 from proxyapp import errors
+from proxyapp.rules.logformat import masked
 from proxyapp.rules.negotiation import preferred
 from proxyapp.wire.headers import RawFields
 from proxyapp.wire.writer import reason_for
 
 _HTML, _TEXT = b"text/html", b"text/plain"
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-# Bytes of one piece of text, escapes included; keeps an error page below 3 KiB.
+# Bytes of one piece of text, escapes included; keeps an error page below 4 KiB.
 LONGEST_TEXT = 600
 _HALF_ENTITY = re.compile(r"&[^;]*\Z")
 
@@ -145,13 +146,13 @@ def _escaped(text: str) -> str:
 _ADVICE: dict[type[errors.ExchangeError], str] = {
     errors.ExchangeError: "The gateway's event log says more, at the time of this request.",
     errors.ClientFault: "Check the program that sent this request.",
-    errors.BadRequest: "Check the address, and that the program is set up for an HTTP proxy.",
+    errors.BadRequest: "Check the address, and how the program that sent it is set up.",
     errors.NotFound: "Check the spelling of the address; upper and lower case differ.",
     errors.MethodNotAllowed: "Only the methods named in the Allow field of this answer work here.",
     errors.RequestTimeout: "Send the request again; if this happens often, look at the network.",
     errors.Conflict: "Look at what is there now, and go on from that.",
     errors.PreconditionFailed: "Load it again, and then repeat the request.",
-    errors.BodyTooLarge: "The limit is [limits] body in the configuration.",
+    errors.BodyTooLarge: "Send less, or ask whoever looks after this gateway to raise the limit.",
     errors.TargetTooLong: "The limit is [limits] request_head in the configuration.",
     errors.Misdirected: "Check the port in the address: this one has another purpose.",
     errors.HeadTooLarge: "Delete the cookies of this site. The limits are [limits] request_head "
@@ -164,6 +165,7 @@ _ADVICE: dict[type[errors.ExchangeError], str] = {
     errors.Unauthorized: "Give your name and password; whoever looks after this gateway has them.",
     errors.ProxyAuthenticationRequired: "Give your name and password in the proxy settings.",
     errors.TooManyRequests: "Wait as long as the Retry-After field of this answer says.",
+    errors.QuotaExhausted: "Wait until then, or ask whoever looks after this gateway.",
     errors.DestinationDenied: "If this address should be reached, add it to [access] destinations "
     "in the configuration.",
     errors.LoopDetected: "Check that the address isn't the gateway's own, and that no two proxies "
@@ -193,18 +195,26 @@ def error_page(
 ) -> tuple[RawFields, bytes]:
     """Return the fields and the body of the page that tells a client of *error*.
 
-    *method* and *url* are as asked; the fields don't include those of the error itself.
+    *method* and *url* are as asked; the fields don't include those of the error itself. A refusal
+    begins with the words that its rule has for people, and names the rule.
     """
     phrase = reason_for(error.status).decode("ascii")
     advice = next(_ADVICE[kind] for kind in type(error).__mro__ if kind in _ADVICE)
     sentence = error.reason[:1].upper() + error.reason[1:] + "."
     # RFC 9110 section 8.6: the Content-Length for HEAD is that of the page GET would get.
     shown = b"GET" if method == b"HEAD" else method
-    lines = [f"{_ascii(shown)} {_ascii(url)}".strip()]
+    # A page gets photographed, and sent to others; see CVE-2025-62168.
+    lines = [f"{_ascii(shown)} {_ascii(masked(url))}".strip()]
+    paragraphs = [sentence, advice]
+    if isinstance(error, errors.Refused) and error.rule:
+        lines.append(f"Rule: {error.rule}")
+    if isinstance(error, errors.Refused) and error.message:
+        # In the ini it may have several lines.
+        paragraphs.insert(0, " ".join(error.message.split()))
     if request_id:
         # Ours, and short; a bound all the same.
         lines.append(f"Request id: {request_id[:64]}")
-    block = Block("", (sentence, advice), tuple(lines))
+    block = Block("", tuple(paragraphs), tuple(lines))
     return render(Page(f"{error.status} {phrase}".strip(), (block,)), accept)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import re
 import stat
 import threading
 from collections.abc import Callable, Sequence
@@ -18,8 +17,8 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from proxyapp import errors
+from proxyapp.site.confinement import Root
 from proxyapp.site.folders import (
-    Root,
     check_name,
     check_room,
     disk_errors,
@@ -28,10 +27,8 @@ from proxyapp.site.folders import (
     standing,
     sync_folder,
 )
+from proxyapp.site.paths import is_part, part_name
 
-_PART = re.compile(rb"\..+\.[0-9a-f]{32}\.part", re.DOTALL)
-# With dots, mark and suffix it stays below the 255 bytes that file systems allow.
-_LONGEST_STEM = 200
 # Somebody else may make or delete the file each time we look; nobody does that for ever.
 _TRIES = 8
 # NOFOLLOW: a link that somebody put in our way is not followed out of the site.
@@ -45,16 +42,6 @@ _publishing = threading.Lock()
 
 # Raises PreconditionFailed where the file with this status isn't what a request is about.
 Expectation = Callable[[os.stat_result | None], None]
-
-
-def is_part(name: bytes) -> bool:
-    """Is *name* that of an unfinished upload, which nobody may see?"""
-    return _PART.fullmatch(name) is not None
-
-
-def part_name(name: bytes, mark: str) -> bytes:
-    """Return what *name* is called while it is unfinished; *mark* is 32 hexadecimal digits."""
-    return b".%b.%b.part" % (name[:_LONGEST_STEM], mark.encode("ascii"))
 
 
 class Published(NamedTuple):

@@ -7,11 +7,13 @@ from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 from proxyapp import errors
-from proxyapp.site import partfile
 
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _WELL_KNOWN = b".well-known"  # RFC 8615: hidden from directory listings, and not from clients
 _OURSELVES_AND_ABOVE = (b".", b"..")
+_PART = re.compile(rb"\..+\.[0-9a-f]{32}\.part", re.DOTALL)
+# With dots, mark and suffix it stays below the 255 bytes that file systems allow.
+_LONGEST_STEM = 200
 
 
 class Location(NamedTuple):
@@ -74,8 +76,18 @@ def check_names(segments: list[bytes] | tuple[bytes, ...], is_hidden_served: boo
 
 def _check_dot_name(segment: bytes, depth: int, is_hidden_served: bool) -> None:
     is_served = is_hidden_served or (segment == _WELL_KNOWN and not depth)
-    if not is_served or segment in _OURSELVES_AND_ABOVE or partfile.is_part(segment):
+    if not is_served or segment in _OURSELVES_AND_ABOVE or is_part(segment):
         raise errors.NotFound("names that begin with a dot aren't served")
+
+
+def is_part(name: bytes) -> bool:
+    """Is *name* that of an unfinished upload, which nobody may see?"""
+    return _PART.fullmatch(name) is not None
+
+
+def part_name(name: bytes, mark: str) -> bytes:
+    """Return what *name* is called while it is unfinished; *mark* is 32 hexadecimal digits."""
+    return b".%b.%b.part" % (name[:_LONGEST_STEM], mark.encode("ascii"))
 
 
 def folder_url(location: Location) -> bytes:

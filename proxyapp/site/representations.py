@@ -131,6 +131,15 @@ def _representation(
     )
 
 
+def added(own: RawFields, given: Sequence[tuple[bytes, bytes]]) -> RawFields:
+    """Return *own*, the fields of a page that is made here, and those of *given* that it lacks.
+
+    The configuration means the files: a page keeps its own type, policy and freshness.
+    """
+    names = {name.lower() for name, _ in own} | {b"content-type"}
+    return [*own, *(each for each in given if each[0].lower() not in names)]
+
+
 def response(status: int, fields: RawFields) -> OutgoingResponse:
     """Return a head with the standard reason."""
     return OutgoingResponse(status, reason_for(status), fields)

@@ -104,7 +104,12 @@ class FrontPage:
         self._page = page
 
     async def respond(
-        self, request: Request, reply: Reply, folder: OpenFile, location: Location
+        self,
+        request: Request,
+        reply: Reply,
+        folder: OpenFile,
+        location: Location,
+        given: Sequence[tuple[bytes, bytes]],
     ) -> None:
         """Answer with *page* for the site's root; raises NotFound for every other folder."""
         if location.segments:
@@ -139,8 +144,9 @@ class OwnUrls:
 
     A client may send everything to the proxy, the gateway's own pages too. They are answered at
     once, by *setup* for its host, and for the ports in *site_ports* by *site*, to whom *may_read*
-    lets read it. On the proxy's own ports that goes for what is there to set up a client; all
-    else there is a loop. *is_own* says whether a host is this machine.
+    lets read it, asked about the request and its user. On the proxy's own ports that goes for what
+    is there to set up a client; all else there is a loop. *is_own* says whether a host is this
+    machine.
     """
 
     def __init__(
@@ -151,7 +157,7 @@ class OwnUrls:
         proxy_ports: Sequence[int],
         site_ports: Sequence[int],
         is_own: Callable[[str], bool],
-        may_read: Callable[[str], Decision],
+        may_read: Callable[[Request, str | None], Decision],
     ) -> None:
         self._forward = forward
         self._setup = setup
@@ -184,10 +190,9 @@ class OwnUrls:
         return origin.host == SETUP_HOST or port in self._site_ports or port in self._proxy_ports
 
     async def _answer(self, responder: Responder, request: Request, reply: Reply) -> None:
-        decision = self._may_read(request.client.host)
+        decision = self._may_read(request, reply.record.user)
         if not decision.allowed:
-            reply.record.rule = decision.rule
-            raise errors.AccessDenied(decision.reason)
+            raise errors.AccessDenied(decision.reason, (), decision.rule, decision.message)
         await responder.respond(request, reply)
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from proxyapp import errors
 from proxyapp.site.confinement import Root
-from proxyapp.site.partfile import is_part
+from proxyapp.site.paths import is_part
 
 Segments = tuple[bytes, ...]
 

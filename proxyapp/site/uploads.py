@@ -21,13 +21,14 @@ from typing import Protocol
 from twisted.logger import Logger
 
 from proxyapp import errors
-from proxyapp.exchange import Reply, Request
+from proxyapp.exchange import Reply, Request, claim_of
 from proxyapp.rules import conditions
+from proxyapp.rules.challenges import Claim
 from proxyapp.rules.conditions import Outcome
 from proxyapp.rules.contentrange import SentRange, parse_content_range
 from proxyapp.site import folders, intake, partfile
+from proxyapp.site.confinement import Root
 from proxyapp.site.disksink import DiskSink
-from proxyapp.site.folders import Root
 from proxyapp.site.partfile import Expectation, Part, Published
 from proxyapp.site.paths import Location
 from proxyapp.site.representations import response, validators_of
@@ -49,7 +50,7 @@ _log = Logger()
 class Credentials(Protocol):
     """Who may upload; credentials.SiteCredentials is it."""
 
-    async def check(self, client_host: str, authorization: bytes | None) -> str:
+    async def check(self, claim: Claim) -> str:
         """Return the user; raises Unauthorized."""
 
 
@@ -86,8 +87,11 @@ class Uploads:
         """Answer a PUT or PATCH for *location*, or raise an ExchangeError."""
         reply.record.service = "site"
         fields = request.head.fields
-        host, authorization = request.client.host, fields.get(b"authorization")
-        reply.record.user = user = await self._credentials.check(host, authorization)
+        # A rule may have asked already; a Digest response can't be checked twice.
+        user = reply.record.user or await self._credentials.check(
+            claim_of(request, b"authorization")
+        )
+        reply.record.user = user
         self._check_location(location)
         _check_coding(fields)
         self._sweep_at_times()
@@ -186,7 +190,7 @@ def _check_coding(fields: Fields) -> None:
     # Stored as it is and served without its coding, it would be another file.
     coding = fields.get(b"content-encoding")
     if coding is not None and coding.lower() != b"identity":
-        raise errors.UnsupportedCoding("send the file itself, without Content-Encoding")
+        raise errors.UnsupportedCoding("files are stored as they are, and this one is encoded")
 
 
 def _expectation(fields: Fields) -> Expectation:

@@ -264,7 +264,7 @@ class Channel:
 
         def left() -> int:
             # Nothing to send is no stall: the resource may take its time.
-            return net_transport.unsent(sink.transport) or -next(idle)
+            return net_transport.owed(sink.transport) or -next(idle)
 
         self._drain = Drain(
             self._sweep, sink.stall_timeout, left, lambda: self._fail(sink.stalled())

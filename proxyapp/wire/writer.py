@@ -12,6 +12,13 @@ from proxyapp.wire.messages import OutgoingResponse
 _NO_MORE = (b"", b"")
 LAST_CHUNK = b"0\r\n\r\n"
 _REASONS = {status.value: status.phrase.encode("ascii") for status in http.HTTPStatus}
+# As RFC 9110 section 15.5 calls them; http's names are older in some versions of Python.
+_REASONS |= {
+    413: b"Content Too Large",
+    414: b"URI Too Long",
+    416: b"Range Not Satisfiable",
+    422: b"Unprocessable Content",
+}
 _REASONS[508] = b"Loop Detected"
 
 

@@ -108,11 +108,44 @@ def test_unreadable_list_files(tmp_path: Path) -> None:
     (tmp_path / "latin.txt").write_bytes(b"\xe4")
     for text, complaint in [
         ("@missing", "can't be read"),
-        ("@", "can't be read"),
+        ("@", "is no file"),
         ("@latin.txt", "not UTF-8"),
+        ("@.", "'@.' is no file; @PATH of a readable file would be right"),
     ]:
         with pytest.raises(WrongValue, match=complaint):
             lists.networks(text, at)
+
+
+def test_list_files_have_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is too long isn't read in part, and one full of nonsense isn't quoted whole."""
+    file = tmp_path / "lan.txt"
+    file.write_text("lan\n" * 100)
+    with pytest.raises(WrongValue) as caught:
+        lists.networks(f"@{file}", NOWHERE)
+    assert len(caught.value.reasons) == 21
+    assert caught.value.reasons[-1] == "80 more entries are wrong"
+    monkeypatch.setattr(lists, "MAX_LIST_FILE", 100)
+    with pytest.raises(WrongValue, match="is larger than 0 MiB; split it"):
+        lists.networks(f"@{file}", NOWHERE)
+
+
+@pytest.mark.parametrize(
+    ("text", "prefixes"),
+    [
+        ("", []),
+        ("2001:db8::/32, fd00:64::/96", ["fd00:64::/96", "2001:db8::/32"]),
+        ("fd00:64::/96 fd00:64::/96", ["fd00:64::/96"]),
+    ],
+)
+def test_nat64_prefixes_read(text: str, prefixes: list[str]) -> None:
+    """The longest comes first, so that what is within another counts."""
+    assert [str(prefix) for prefix in lists.nat64_prefixes(text, NOWHERE)] == prefixes
+
+
+@pytest.mark.parametrize("text", ["10.0.0.0/8", "2001:db8::/44", "fd00::1", "64:ff9b::/97", "x"])
+def test_nat64_prefixes_refuse(text: str) -> None:
+    """Translators know six lengths (RFC 6052 section 2.2)."""
+    assert "would be right" in reasons(lists.nat64_prefixes, text)[0]
 
 
 @pytest.mark.parametrize(
@@ -267,6 +300,28 @@ def test_gateways_read() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("192.168.7.1", "is no name; gateway.lan would be right"),
+        ("fd00::1", "is no name"),
+        ("gate.lan:3128", "is no name"),
+        (".lan", "is a domain; the names of one host would be right"),
+        ("*.lan", "is not a domain"),
+        ("gate!", "is not a host"),
+    ],
+)
+def test_host_names_refuse(text: str, complaint: str) -> None:
+    """The names of one machine are no addresses, no domains, and have no port."""
+    assert complaint in reasons(lists.host_names, text)[0]
+
+
+def test_host_names_read() -> None:
+    """They come in lower case and in their order, each once."""
+    assert lists.host_names("Gate.LAN, wpad\ngate.lan", NOWHERE) == ("gate.lan", "wpad")
+    assert lists.host_names("", NOWHERE) == ()
+
+
+@pytest.mark.parametrize(
     ("text", "right"),
     [("zstd", "zst"), ("gz", "gzip"), (".gz", "gzip"), ("brotli", "br"), ("xz", "br, zst, gzip")],
 )
@@ -297,9 +352,11 @@ def test_lists_read_or_complain(text: str) -> None:
         lists.destinations,
         lists.ports,
         lists.name_servers,
+        lists.nat64_prefixes,
         lists.file_names,
         lists.direct_hosts,
         lists.gateways,
+        lists.host_names,
         lists.content_codings,
     ):
         try:

@@ -58,6 +58,29 @@ def test_fields_of_our_own(name: str) -> None:
     assert reason == f"{name} is a field that proxyapp makes itself; leave it out"
 
 
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("Content-Length: 1", "Content-Length is a field that proxyapp makes itself"),
+        ("Content-Type: text", "'text' is no media type; type/subtype, such as text/plain"),
+        ("content-type: ;charset=utf-8", "is no media type"),
+        ("Content-Type: text/plain, text/html", "is no media type"),
+    ],
+)
+def test_fields_of_a_rule_refuse(text: str, complaint: str) -> None:
+    """For some paths the type may be said, and nothing else of ours."""
+    (reason,) = reasons(sitevalues.rule_fields, text)
+    assert complaint in reason
+
+
+@pytest.mark.parametrize("value", ["text/x-log", "text/plain; charset=latin1", "a/b ;c=d"])
+def test_type_in_a_rule(value: str) -> None:
+    """A media type with or without parameters is one."""
+    assert sitevalues.rule_fields(f"Content-Type: {value}", NOWHERE) == (
+        (b"Content-Type", value.encode("ascii")),
+    )
+
+
 def test_every_wrong_field_is_named() -> None:
     """One bad line doesn't hide the next."""
     assert len(reasons(sitevalues.response_fields, "X\nX-A: b\nDate: now\nX-B:")) == 3

@@ -10,8 +10,9 @@ import pytest
 from twisted.cred import strcred
 
 from proxyapp.config import users as users_module
-from proxyapp.config.users import users
+from proxyapp.config.users import about_kind, kinds, schemes, users
 from proxyapp.config.values import Surroundings, WrongValue
+from proxyapp.rules.challenges import Scheme
 
 
 def reasons(text: str, folder: Path) -> tuple[str, ...]:
@@ -109,3 +110,51 @@ def test_unix_needs_what_newer_pythons_lack(tmp_path: Path, is_there: bool) -> N
             assert users("unix", Surroundings(None, {})) == "unix"
         else:
             assert "this version of Python" in reasons("unix", tmp_path)[0]
+
+
+# --- How they are asked ---
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "is empty, and users could not be asked; basic or digest, or both, would be right"),
+        (" , ", "is empty"),
+        ("negotiate", "'negotiate' is no way to ask for a password; basic or digest"),
+        ("basic digest ntlm", "'ntlm' is no way"),
+    ],
+)
+def test_wrong_schemes(text: str, complaint: str) -> None:
+    """An unknown one is no scheme, and none is not enough."""
+    with pytest.raises(WrongValue) as caught:
+        schemes(text, Surroundings(None, {}))
+    assert complaint in caught.value.reasons[0]
+
+
+def test_schemes() -> None:
+    """Each counts once, in any case."""
+    at = Surroundings(None, {})
+    assert schemes("digest", at) == (Scheme.DIGEST,)
+    assert schemes("BASIC, digest basic", at) == (Scheme.BASIC, Scheme.DIGEST)
+
+
+# --- What the command says ---
+
+
+def test_kinds() -> None:
+    """Ours is among them, once, and none that checks no password."""
+    lines = kinds().splitlines()
+    listed = [line.split()[0] for line in lines[3:]]
+    assert listed == sorted(set(listed))
+    assert {"file", "memory", "unix"} <= set(listed)
+    assert "sshkey" not in listed
+    assert "path of a file of users" in kinds()
+
+
+def test_about_kinds() -> None:
+    """Ours explains its lines, Twisted's what their plugins say; others are a mistake."""
+    assert "name:realm:hash" in about_kind("file")
+    assert about_kind("memory").startswith("--auth memory:ARGUMENT, where ARGUMENT is: A colon")
+    for kind in ("", "sshkey", "nonsense"):
+        with pytest.raises(WrongValue, match="is no known kind of users; known: file, "):
+            about_kind(kind)

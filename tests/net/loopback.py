@@ -8,7 +8,7 @@ import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import ParamSpec, TypeVar, cast
+from typing import IO, NamedTuple, ParamSpec, TypeVar, cast
 
 import pytest
 from twisted.internet import reactor as running
@@ -93,6 +93,18 @@ class Witnesses(Factory):
     def _tell(self, witness: Witness) -> None:
         waiting, self.next = self.next, Deferred()
         waiting.callback(witness)
+
+
+class Opening(NamedTuple):
+    """See sendfile.File."""
+
+    descriptor: int
+    status: os.stat_result
+
+
+def opening(file: IO[bytes]) -> Opening:
+    """Return *file* as it is to be sent."""
+    return Opening(file.fileno(), os.fstat(file.fileno()))
 
 
 @dataclass

@@ -31,6 +31,7 @@ from proxyapp.net.timers import Sweep  # noqa: E402
 from proxyapp.net.transport import Transport  # noqa: E402
 from proxyapp.proxy.relay import Relay  # noqa: E402
 from proxyapp.proxy.tunnel import ConnectTunnelProtocol  # noqa: E402
+from tests.net.loopback import opening  # noqa: E402
 
 CONTENT = os.urandom(3 << 20)
 found: dict[str, object] = {"reactor": type(running).__name__}
@@ -45,7 +46,7 @@ class Origin(Protocol):
         self._file = file
 
     def connectionMade(self) -> None:
-        job = sendfile.send_file(self.transport, self._file.fileno(), 0, len(CONTENT))
+        job = sendfile.send_file(self.transport, opening(self._file), 0, len(CONTENT))
         found["job"] = type(job).__name__
         job.done.addCallback(lambda _: transport.half_close(self.transport))
 

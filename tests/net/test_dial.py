@@ -11,12 +11,14 @@ import pytest
 import pytest_twisted  # type: ignore[import-untyped]  # it has no types
 from twisted.internet import error as net_error
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from proxyapp import errors
+from proxyapp.net import dial
 from proxyapp.net.dial import ATTEMPT_DELAY, MAX_ADDRESSES, Dialled, Dialler, Judge, interleaved
 from proxyapp.net.reactor import ApplianceReactor, IApplianceReactor
 from proxyapp.net.resolver import Addresses, Lookup, Resolver
@@ -41,13 +43,15 @@ def allow_all(host: str, address: str, port: int) -> None:
 class Attempt:
     """One address being tried; the test says what becomes of it."""
 
-    def __init__(self, host: str, factory: ClientFactory[Protocol]) -> None:
+    def __init__(self, host: str, factory: ClientFactory[Protocol], limit: IDelayedCall) -> None:
         self.host = host
         self.transport: StringTransport | None = StringTransport()
         self.was_stopped = False
         self._factory = factory
+        self._limit = limit
 
     def connect(self) -> None:
+        self._settle()
         protocol = self._factory.buildProtocol(None)
         assert self.transport is not None
         if protocol is None:
@@ -56,8 +60,13 @@ class Attempt:
             protocol.makeConnection(self.transport)
 
     def fail(self, error: Exception) -> None:
+        self._settle()
         self.transport = None
         self._factory.clientConnectionFailed(self, Failure(error))  # type: ignore[arg-type]
+
+    def _settle(self) -> None:
+        if self._limit.active():
+            self._limit.cancel()
 
     def stopConnecting(self) -> None:
         assert not self.was_stopped
@@ -75,9 +84,10 @@ class Doors(Clock):
     def connectTCP(
         self, host: str, port: int, factory: ClientFactory[Protocol], timeout: float
     ) -> Attempt:
-        assert timeout > TIMEOUT
-        self.attempts.append(Attempt(host, factory))
-        return self.attempts[-1]
+        limit = self.callLater(timeout, lambda: attempt.fail(net_error.TimeoutError()))
+        attempt = Attempt(host, factory, limit)
+        self.attempts.append(attempt)
+        return attempt
 
     @property
     def tried(self) -> list[str]:
@@ -225,7 +235,28 @@ def test_deadline() -> None:
     assert call.results == []
     call.doors.advance(0.125)
     assert type(call.error) is errors.ConnectTimeout
-    assert [each.was_stopped for each in call.doors.attempts] == [True] * 3
+    assert [each.transport for each in call.doors.attempts] == [None] * 3
+    assert call.is_clean()
+
+
+def test_deadline_after_a_failure() -> None:
+    """That the time was over is told, and not what had failed before; nobody else is tried."""
+    call = Call(names("192.0.2.1", "192.0.2.2"))
+    call.doors.attempts[0].fail(REFUSED)
+    call.doors.advance(TIMEOUT - 0.01)
+    assert call.results == []
+    call.doors.advance(0.01)
+    assert type(call.error) is errors.ConnectTimeout
+    assert call.is_clean()
+
+
+def test_deadline_before_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address whose turn would come after the deadline isn't tried."""
+    monkeypatch.setattr(dial, "ATTEMPT_DELAY", 2 * TIMEOUT)
+    call = Call(names("192.0.2.1", "192.0.2.2"))
+    call.doors.advance(TIMEOUT)
+    assert call.doors.tried == ["192.0.2.1"]
+    assert type(call.error) is errors.ConnectTimeout
     assert call.is_clean()
 
 
@@ -545,8 +576,9 @@ async def test_protocol_closes_at_once(network: Network, dialler: MakeDialler) -
             self.transport.loseConnection()
 
     shy = Shy()
+    made = network.factories[0].next
     port = peer.socket.getpeername()[1]
     await dialler(names()).dial(Origin("http", "127.0.0.1", port), shy)
     await shy.lost
-    served = network.factories[0].made[-1]
+    served = await made
     await served.until(lambda: served.received == b"bye")

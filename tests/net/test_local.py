@@ -78,3 +78,17 @@ def test_no_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket, "socket", refuse)
     assert not local.is_own("127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("hostname", "expected"),
+    [
+        ("gateway", ("gateway", "gateway.local")),
+        ("GateWay.Lab.Example.", ("gateway.lab.example", "gateway", "gateway.local")),
+        ("box.local", ("box.local", "box")),
+    ],
+)
+def test_names(monkeypatch: pytest.MonkeyPatch, hostname: str, expected: tuple[str, ...]) -> None:
+    """A machine goes by its host name, with and without the domain, and by multicast DNS's."""
+    monkeypatch.setattr(socket, "gethostname", lambda: hostname)
+    assert local.names() == expected

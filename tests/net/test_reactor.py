@@ -16,8 +16,9 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.protocol import ClientFactory, Protocol
 
 from proxyapp.net import reactor as appliance_reactor
+from proxyapp.net.accepting import ImmediateServer
+from proxyapp.net.connecting import ImmediateClient
 from proxyapp.net.reactor import BACKLOG, ApplianceReactor
-from proxyapp.net.transport import ImmediateClient, ImmediateServer
 from tests.conftest import LoggedErrors
 from tests.net.loopback import Network, Witness, Witnesses, flow, turn
 
@@ -179,6 +180,63 @@ async def test_delayed_calls(appliance: ApplianceReactor) -> None:
     await done
     assert order == [1, 2, 3]
     assert time.monotonic() - begun >= 0.08
+
+
+@flow
+async def test_call_made_as_a_turn_ends(network: Network, appliance: ApplianceReactor) -> None:
+    """What is asked for by whoever hears of an end, as the turn ends, isn't slept over."""
+    for begin in (lambda act: appliance.callLater(0, act), appliance.callFromThread):
+        ours, _ = await network.connect()
+        done: Deferred[None] = Deferred()
+        ours.lost.addCallback(lambda _, done=done: appliance.callLater(0, done.callback, None))
+        begin(ours.transport.loseConnection)  # type: ignore[no-untyped-call]
+        begun = time.monotonic()
+        await done
+        assert time.monotonic() - begun < 1.0
+
+
+@flow
+async def test_call_from_a_thread(appliance: ApplianceReactor, network: Network) -> None:
+    """A thread's call is made at once, though nothing else is due for long."""
+    far_off = appliance.callLater(60.0, lambda: None)
+    for _ in range(5):
+        done: Deferred[None] = Deferred()
+        begun = time.monotonic()
+        await network.in_thread(lambda done=done: appliance.callFromThread(done.callback, None))  # type: ignore[misc]
+        await done
+        assert time.monotonic() - begun < 1.0
+    far_off.cancel()
+
+
+@flow
+async def test_mistake_in_a_delayed_call(
+    appliance: ApplianceReactor, logged_errors: LoggedErrors
+) -> None:
+    """A mistake in one delayed call is logged, and the next one is made all the same."""
+    done: Deferred[None] = Deferred()
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    appliance.callLater(0, fail)
+    appliance.callLater(0, done.callback, None)
+    await done
+    assert len(logged_errors.flush(ZeroDivisionError)) == 1
+
+
+def test_iterate() -> None:
+    """One iteration polls once, and doesn't wait for more."""
+    reactor = ApplianceReactor()
+    calls: list[int] = []
+    far_off = reactor.callLater(60.0, calls.append, 1)
+    reactor.callLater(0, calls.append, 2)
+    begun = time.monotonic()
+    for _ in range(3):
+        reactor.iterate(0)
+    assert calls == [2]
+    assert time.monotonic() - begun < 1.0
+    far_off.cancel()
+    close(reactor)
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyError, ConnectionError])

@@ -6,7 +6,6 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
@@ -15,7 +14,7 @@ from twisted.internet.testing import StringTransport
 
 from proxyapp.net import sendfile
 from proxyapp.net.sendfile import CopyFile, FileChanged, SendFile, send_file
-from tests.net.loopback import Network, Peer, Witness, flow, turn
+from tests.net.loopback import Network, Opening, Peer, Witness, flow, turn
 
 MIB = 1 << 20
 SMALL = 4096
@@ -24,13 +23,6 @@ SIZE = 3 * MIB + 17
 Opened = Callable[[bytes], "Opening"]
 # A job for the same thing: by the kernel, or copied.
 Send = Callable[[Witness, "Opening", int, int], SendFile | CopyFile]
-
-
-class Opening(NamedTuple):
-    """See sendfile.File."""
-
-    descriptor: int
-    status: os.stat_result
 
 
 @pytest.fixture

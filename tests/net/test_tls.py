@@ -33,7 +33,7 @@ from proxyapp.net.splice import splice
 from proxyapp.net.timers import Sweep
 from proxyapp.net.tls import TlsClient
 from proxyapp.wire.target import Origin
-from tests.net.loopback import PATIENCE, Network, Witness, failure_of, flow
+from tests.net.loopback import PATIENCE, Network, Witness, failure_of, flow, opening
 
 DAY = timedelta(days=1)
 NAME = "origin.example"
@@ -565,7 +565,7 @@ async def test_file_and_splice(
     content = bytes(range(251)) * 9000
     (tmp_path / "file").write_bytes(content)
     with (tmp_path / "file").open("rb") as file:
-        job = sendfile.send_file(protocol.transport, file.fileno(), 3, len(content) - 3)
+        job = sendfile.send_file(protocol.transport, opening(file), 3, len(content) - 3)
         assert isinstance(job, sendfile.CopyFile)
         await job.done
     await protocol.until(lambda: len(protocol.received) == 5 + len(content) - 3)

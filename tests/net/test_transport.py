@@ -5,10 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import random
-import socket
 
 import pytest
-from twisted.internet import main
+from twisted.internet import main, tcp
 from twisted.internet.interfaces import IPullProducer, IPushProducer
 from twisted.internet.protocol import Protocol
 from twisted.internet.testing import StringTransport
@@ -478,13 +477,84 @@ async def test_close_behind_a_stopped_job(network: Network) -> None:
 
 @flow
 async def test_options(network: Network) -> None:
-    """Every connection gets TCP_NODELAY and keep-alive."""
+    """The options are set on the connections of other reactors; ours have them already."""
     ours, _ = await network.connect()
-    ours.transport.setTcpNoDelay(False)
-    net_transport.set_options(ours.transport)
-    handle = ours.transport.getHandle()
-    assert handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-    assert handle.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    stock = tcp.Connection(ours.transport.getHandle(), ours, ours.transport.reactor)
+    for transport, wanted in ((ours.transport, False), (stock, True)):
+        transport.setTcpNoDelay(False)
+        transport.setTcpKeepAlive(False)
+        net_transport.set_options(transport)
+        assert transport.getTcpNoDelay() is wanted
+        assert transport.getTcpKeepAlive() is wanted
+
+
+@pytest.mark.parametrize("unsent", [0, MIB])
+@flow
+async def test_close_and_write(network: Network, unsent: int) -> None:
+    """What is written behind loseConnection, in its turn, still leaves before the end."""
+    ours, peer = await network.connect(SMALL)
+    ours.transport.write(bytes(unsent))
+    for _ in range(2):
+        ours.transport.loseConnection()
+        ours.transport.write(b"!")
+    assert ours.ends == []
+    assert await peer.read_all() == bytes(unsent) + b"!!"
+    await ours.lost
+    assert ours.ends == ["ConnectionDone"]
+
+
+@flow
+async def test_closed_without_another_turn(network: Network) -> None:
+    """Where nothing is unsent, the end of the turn is the end of the connection."""
+    ours, peer = await network.connect()
+    reactor = ours.transport.reactor
+    reactor.callLater(0, ours.transport.loseConnection)
+    seen: list[int] = []
+    reactor.callLater(0, reactor.callLater, 0, lambda: seen.append(ours.transport.connected))
+    await ours.lost
+    await turn()
+    assert seen == [0]
+    assert await peer.read_all() == b""
+
+
+@flow
+async def test_closed_by_neighbour(network: Network) -> None:
+    """Input that waits for a connection that another one's event closes isn't delivered."""
+    pairs = [await network.connect() for _ in range(10)]
+
+    def close_all(data: bytes) -> None:
+        for ours, _ in pairs:
+            ours.transport.loseConnection()
+
+    for ours, _ in pairs:
+        ours.on_data = close_all
+    for _, peer in pairs:
+        peer.socket.sendall(b"x")
+    for ours, _ in pairs:
+        await ours.lost
+    assert sum(bool(ours.received) for ours, _ in pairs) == 1
+
+
+@flow
+async def test_close_waits_for_the_producer(network: Network) -> None:
+    """A pull producer that is registered when the close is asked for may finish."""
+    ours, peer = await network.connect()
+    left = [b"c", b"b", b"a"]
+
+    @implementer(IPullProducer)
+    class Pulled:
+        def resumeProducing(self) -> None:
+            ours.transport.write(left.pop())
+            if not left:
+                ours.transport.unregisterProducer()
+
+        def stopProducing(self) -> None:
+            raise AssertionError("stopped too early")
+
+    ours.transport.registerProducer(Pulled(), False)
+    ours.transport.loseConnection()
+    assert await peer.read_all() == b"abc"
+    await ours.lost
 
 
 def test_foreign_transport() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
+from ipaddress import IPv6Network, ip_network
 
 import pytest
 
@@ -21,7 +21,8 @@ def judge(
     """Return the judge for these [access] destinations, on a machine with the addresses OWN."""
     listed = tuple(ip_network(network) for network in networks)
     section = DestinationsSection(everything=everything, networks=listed, hosts=hosts)
-    access = Access(AccessOptions(section), None, ())
+    prefixes = (IPv6Network("fd00:64::/96"),)
+    access = Access(AccessOptions(section), None, (), (), prefixes)
     return Destinations(access, lambda address: address in OWN, PORTS)
 
 
@@ -75,3 +76,54 @@ def test_ports_that_open_later_count() -> None:
     ports.append(4000)
     with pytest.raises(errors.LoopDetected):
         asked("localhost", "127.0.0.1", 4000)
+
+
+CARRIERS = ["::ffff:8.8.4.4", "64:ff9b::8.8.4.4", "2002:808:404::1", "fd00:64::8.8.4.4"]
+
+
+@pytest.mark.parametrize("address", CARRIERS)
+def test_our_own_address_in_another(address: str) -> None:
+    """A public address of ours is ours in every dress, for the list and against loops."""
+    with pytest.raises(errors.DestinationDenied, match="an address of this machine") as raised:
+        judge()("name.example", address, 80)
+    assert raised.value.rule == "[access] destinations"
+    with pytest.raises(errors.LoopDetected):
+        judge(everything=True)("name.example", address, PORTS[0])
+
+
+@pytest.mark.parametrize("address", ["64:ff9b::8.8.8.8", "fd00:64::8.8.8.8", "2002:808:808::1"])
+def test_others_in_another_dress(address: str) -> None:
+    """Where the network has only IPv6, public IPv4 addresses are reached by their carriers."""
+    judge()("name.example", address, PORTS[0])
+
+
+def test_link_local_addresses_keep_their_zone() -> None:
+    """Whether a link-local address is ours, only its zone tells."""
+    asked: list[str] = []
+    section = DestinationsSection(everything=True)
+
+    def is_own(address: str) -> bool:
+        asked.append(address)
+        return address == "fe80::1%eth0"
+
+    with pytest.raises(errors.LoopDetected):
+        Destinations(Access(AccessOptions(section), None, ()), is_own, PORTS)(
+            "name.example", "fe80::1%eth0", PORTS[0]
+        )
+    assert "fe80::1%eth0" in asked
+
+
+def test_the_kernel_is_asked_where_it_matters() -> None:
+    """Where everything may be reached, only our own ports are a reason to ask."""
+    asked: list[str] = []
+
+    def is_own(address: str) -> bool:
+        asked.append(address)
+        return False
+
+    access = Access(AccessOptions(DestinationsSection(everything=True)), None, ())
+    guard = Destinations(access, is_own, PORTS)
+    guard("name.example", "8.8.8.8", 80)
+    assert not asked
+    guard("name.example", "8.8.8.8", PORTS[0])
+    assert asked == ["8.8.8.8"]

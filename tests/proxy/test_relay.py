@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import cast
 
 import pytest
@@ -131,6 +133,36 @@ def test_half_close_crosses(whose: str) -> None:
     joined.turn()
     assert joined.is_over
     assert near.reason == far.reason == "ConnectionDone"
+
+
+def test_no_half_close_at_the_very_end() -> None:
+    """When both inputs have ended the connections are closed, which says it all."""
+    joined = Joined()
+    joined.client.ends()
+    joined.turn()
+    assert joined.origin.is_half_closed
+    joined.origin.ends()
+    joined.turn()
+    assert not joined.client.is_half_closed
+    assert joined.is_over
+    assert joined.client.reason == joined.origin.reason == "ConnectionDone"
+    assert repr(joined.sweep) == "<Sweep of 0>"
+
+
+def test_nothing_for_the_collector() -> None:
+    """A relay that is over refers to nothing that refers to it."""
+    joined = Joined()
+    joined.client.says(b"x")
+    joined.origin.hears(b"x")
+    joined.ends("ends", "ends")
+    assert joined.is_over
+    relay = weakref.ref(joined.relay)
+    gc.disable()
+    try:
+        del joined.relay
+        assert relay() is None
+    finally:
+        gc.enable()
 
 
 def test_half_close_waits_for_the_bytes() -> None:

@@ -259,17 +259,17 @@ def test_client_leaves_while_dialling() -> None:
 
 
 def test_counts() -> None:
-    """Who leaves is forgotten altogether; an error inside counts as leaving."""
+    """One too many is turned away and not counted; who leaves is forgotten altogether."""
     counts = TunnelCounts(LIMITS)
-    with counts.one_more("a"), counts.one_more("a"), counts.one_more("b"):
-        assert counts.open == 3
-        for client in ("a", "b", "c"):
-            with pytest.raises(errors.Overloaded), counts.one_more(client):
-                pass
-        assert counts.open == 3
-    with pytest.raises(ZeroDivisionError), counts.one_more("c"):
-        raise ZeroDivisionError
+    for client in ("a", "a", "b"):
+        counts.enter(client)
+    for client in ("a", "b", "c"):
+        with pytest.raises(errors.Overloaded):
+            counts.enter(client)
+    assert counts.open == 3
+    for client in ("a", "b", "a"):
+        counts.leave(client)
     assert counts.open == 0
     for _ in range(1000):
-        with counts.one_more("a"):
-            pass
+        counts.enter("a")
+        counts.leave("a")

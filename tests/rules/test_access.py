@@ -1,47 +1,28 @@
-"""Promises of proxyapp.rules.access."""
+"""Promises of proxyapp.rules.access: who may use what; test_guard has what may be reached."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass, field
-from ipaddress import ip_network
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxyapp.rules import addresses
-from proxyapp.rules.access import Access, Decision
-from proxyapp.rules.addresses import AddressClass, Network
-
-_OWN = frozenset(("192.168.7.1", "198.41.0.9", "2606:4700::9"))
-
-
-@dataclass(frozen=True)
-class Destinations:
-    everything: bool = False
-    public: bool = True
-    networks: tuple[Network, ...] = ()
-    hosts: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Section:
-    clients: tuple[Network, ...] = ()
-    site_clients: tuple[Network, ...] = ()
-    destinations: Destinations = field(default_factory=Destinations)
-
-
-def _networks(*texts: str) -> tuple[Network, ...]:
-    return tuple(ip_network(text) for text in texts)
+from proxyapp.rules.access import Access, Decision, Question, RuleLimits, Step
+from proxyapp.rules.question import Action, Default
+from tests.rules.rulestage import (
+    MONDAY_10,
+    SITE,
+    AccessOptions,
+    RuleOptions,
+    access,
+    networks,
+    question,
+    rule,
+)
 
 
 def _for_clients(*texts: str) -> Access:
-    section = Section(clients=_networks(*texts), site_clients=_networks("0.0.0.0/0", "::/0"))
-    return Access(section, frozenset((443,)), _networks("127.0.0.0/8", "::1", "10.0.0.0/8"))
-
-
-def _for_destinations(destinations: Destinations) -> Access:
-    return Access(Section(destinations=destinations), frozenset((443,)), ())
+    section = AccessOptions(networks(*texts), networks("0.0.0.0/0", "::/0"))
+    return Access(section, frozenset((443,)), networks("127.0.0.0/8", "::1", "10.0.0.0/8"))
 
 
 @pytest.mark.parametrize(
@@ -59,7 +40,7 @@ def _for_destinations(destinations: Destinations) -> Access:
         ("", True),
     ],
 )
-def test_clients_are_those_in_the_networks(host: str, allowed: bool) -> None:
+def test_clients_are_those_in_thenetworks(host: str, allowed: bool) -> None:
     """Only clients of the listed networks use proxy and tunnel, however their address is spelt."""
     access = _for_clients("127.0.0.0/8", "10.0.0.0/8", "fe80::/10")
     for service in ("proxy", "tunnel"):
@@ -112,122 +93,16 @@ def test_reasons_of_client_decisions() -> None:
 )
 def test_tunnel_ports(ports: frozenset[int] | None, port: int, allowed: bool) -> None:
     """CONNECT reaches the listed ports; None lists all."""
-    assert Access(Section(), ports, ()).tunnel_port(port).allowed is allowed
+    assert Access(AccessOptions(), ports, ()).tunnel_port(port).allowed is allowed
 
 
 def test_reasons_of_port_decisions() -> None:
     """A refused port is told which ones there are."""
-    access = Access(Section(), frozenset((8443, 443)), ())
+    access = Access(AccessOptions(), frozenset((8443, 443)), ())
     assert access.tunnel_port(25) == Decision(
         False, "[tunnel] ports", "port 25 is not one that [tunnel] ports allows (443, 8443)"
     )
-    assert Access(Section(), frozenset(), ()).tunnel_port(1).reason.endswith("(none)")
-
-
-@pytest.mark.parametrize(
-    ("address", "why"),
-    [
-        ("10.1.2.3", "10.1.2.3 is a private address"),
-        ("127.0.0.1", "127.0.0.1 is a loopback address"),
-        ("::ffff:127.0.0.1", "127.0.0.1 is a loopback address"),
-        ("::1", "::1 is a loopback address"),
-        ("169.254.169.254", "169.254.169.254 is a link-local address"),
-        ("fe80::1%eth0", "fe80::1 is a link-local address"),
-        ("0.0.0.0", "0.0.0.0 is an unspecified address"),
-        ("64:ff9b::7f00:1", "64:ff9b::7f00:1 is a loopback address"),
-        ("198.41.0.9", "198.41.0.9 is an address of this machine"),
-        ("::ffff:198.41.0.9", "198.41.0.9 is an address of this machine"),
-        ("2606:4700:0::9", "2606:4700::9 is an address of this machine"),
-        ("2002:c629:9::1", "2002:c629:9::1 is an address of this machine"),
-    ],
-)
-def test_public_refuses_everything_else(address: str, why: str) -> None:
-    """`public` stops at special-purpose addresses and at our own, and says which it was."""
-    decision = _for_destinations(Destinations()).destination("example.com", address, _OWN)
-    assert decision == Decision(
-        False,
-        "[access] destinations",
-        f"{why}, and [access] destinations allows only public ones",
-    )
-
-
-@pytest.mark.parametrize("address", ["93.184.216.34", "2606:4700::1", "64:ff9b::5db8:d822"])
-def test_public_allows_public_addresses(address: str) -> None:
-    """A public address that isn't ours may be dialled."""
-    decision = _for_destinations(Destinations()).destination("example.com", address, _OWN)
-    assert decision
-    assert decision.reason == (
-        f"{address} is a public address, and [access] destinations allows those"
-    )
-
-
-@pytest.mark.parametrize(
-    ("host", "address", "allowed"),
-    [
-        ("corp", "10.1.1.1", False),
-        ("evilcorp", "10.1.1.1", False),
-        ("files.corp.example", "10.1.1.1", False),
-        ("xfiles.lan", "10.1.1.1", False),
-        ("a.files.lan", "10.1.1.1", False),
-        ("", "10.1.1.1", False),
-        ("a", "10.10.0.1", False),
-        ("a", "93.184.216.34", False),
-        ("a", "64:ff9b::10.9.0.1", False),
-        ("a.corp", "10.1.1.1", True),
-        ("A.B.Corp.", "127.0.0.1", True),
-        ("files.lan", "10.1.1.1", True),
-        ("FILES.lan.", "not even an address", True),
-        ("a", "10.9.255.255", True),
-        ("a", "::ffff:10.9.0.1", True),
-        ("a", "192.168.7.1", True),
-    ],
-)
-def test_listed_names_and_networks(host: str, address: str, allowed: bool) -> None:
-    """A name is allowed as listed, whatever its address; a network by the address alone."""
-    listed = Destinations(
-        public=False,
-        networks=_networks("10.9.0.0/16", "192.168.7.1/32"),
-        hosts=("files.lan", ".Corp"),
-    )
-    decision = _for_destinations(listed).destination(host, address, _OWN)
-    assert decision.allowed is allowed
-    assert decision.rule == "[access] destinations"
-
-
-def test_reasons_of_destination_decisions() -> None:
-    """Every way to a decision has words of its own."""
-    listed = Destinations(networks=_networks("10.9.0.0/16"), hosts=("files.lan",))
-    access = _for_destinations(listed)
-    option = "[access] destinations"
-    assert access.destination("a", "10.9.0.1", _OWN).reason == (
-        f"10.9.0.1 is in 10.9.0.0/16, which {option} lists"
-    )
-    assert access.destination("files.lan", "10.1.0.1", _OWN).reason == f"{option} lists files.lan"
-    assert access.destination("a", "10.1.0.1", _OWN).reason == (
-        f"10.1.0.1 is a private address, and {option} allows only public ones and those it lists"
-    )
-    assert access.destination("a", "/run/x", _OWN).reason == (
-        "what would be dialled is not an IP address"
-    )
-    closed = _for_destinations(Destinations(public=False))
-    assert closed.destination("a", "1.1.1.1", _OWN).reason == (
-        f"1.1.1.1 is not an address that {option} lists"
-    )
-
-
-def test_everything_is_everything() -> None:
-    """`*` allows any address, ours too."""
-    access = _for_destinations(Destinations(everything=True, public=False))
-    for address in ("127.0.0.1", "192.168.7.1", "fe80::1%eth0", "93.184.216.34"):
-        assert access.destination("a", address, _OWN)
-
-
-def test_own_addresses_may_change() -> None:
-    """What is remembered for one set of own addresses isn't used for another."""
-    access = _for_destinations(Destinations())
-    assert access.destination("a", "93.184.216.34", frozenset())
-    assert not access.destination("a", "93.184.216.34", frozenset(("93.184.216.34",)))
-    assert access.destination("a", "93.184.216.34", frozenset())
+    assert Access(AccessOptions(), frozenset(), ()).tunnel_port(1).reason.endswith("(none)")
 
 
 @pytest.mark.parametrize(
@@ -242,12 +117,13 @@ def test_who_may_upgrade(client: str, allowed: bool) -> None:
 
 
 def test_memory_is_bounded() -> None:
-    """A flood of hosts doesn't grow the memory, and is still judged rightly."""
-    access = _for_destinations(Destinations())
+    """A flood of clients and questions doesn't grow the memory, and is still judged rightly."""
+    judge = access(rule("domains .bad"))
     for number in range(10_000):
-        assert access.destination(f"h{number}", "93.184.216.34", _OWN)
-        assert not access.client(f"11.0.{number >> 8}.{number & 255}", "proxy")
-    assert int(repr(access).split()[1]) <= 8192
+        client = f"11.0.{number >> 8}.{number & 255}"
+        assert judge.judge(question(client=client), 0)
+        assert not judge.judge(question(host=f"{number}.bad"), 0)
+    assert int(repr(judge).split()[3]) <= 8192
 
 
 def test_a_decision_is_as_true_as_it_allows() -> None:
@@ -256,8 +132,183 @@ def test_a_decision_is_as_true_as_it_allows() -> None:
     assert Decision(True, "rule", "reason")
 
 
-@given(st.ip_addresses(), st.text(max_size=20))
-def test_only_public_addresses_pass_whatever_the_name(address: object, host: str) -> None:
-    """No name makes a special-purpose address reachable under `public`."""
-    decision = _for_destinations(Destinations()).destination(host, str(address), frozenset())
-    assert decision.allowed is (addresses.classify_text(str(address)) is AddressClass.PUBLIC)
+# --- Rules ---
+
+
+def test_without_rules_the_default_decides() -> None:
+    """What nobody has a rule about is allowed or denied as [access] default says."""
+    allowed = access().judge(question(), 0)
+    assert allowed == Decision(
+        True, "[access] default", "no rule decides it, and [access] default allows it then"
+    )
+    for asked in (question(), SITE):
+        denied = access(default=Default.DENY).judge(asked, 0)
+        assert not denied
+        assert denied.reason == "no rule decides it, and [access] default denies it then"
+
+
+def test_clients_come_before_rules() -> None:
+    """No rule lets in who isn't a client, and CONNECT reaches no port that isn't listed."""
+    section = AccessOptions(networks("10.0.0.0/8"), networks("11.0.0.0/8"))
+    judge = Access(section, frozenset((443,)), (), [rule("", Action.ALLOW)])
+    assert judge.judge(question(client="11.0.0.1"), 0).rule == "[access] clients"
+    assert judge.judge(question("fetch", client="x"), 0).rule == "[access] clients"
+    assert judge.judge(SITE, 0).rule == "[access] site_clients"
+    assert judge.judge(question("tunnel", port=25), 0).rule == "[tunnel] ports"
+    assert judge.judge(question("tunnel", port=443), 0).rule == "[rule x]"
+    assert judge.judge(question(port=25), 0).rule == "[rule x]"
+
+
+ALLOW, DENY, REPORT = Action.ALLOW, Action.DENY, Action.REPORT
+
+
+@pytest.mark.parametrize(
+    ("actions", "allowed", "decided", "reported"),
+    [
+        ([DENY], False, "[rule 0]", ""),
+        ([ALLOW, DENY], True, "[rule 0]", ""),
+        ([DENY, ALLOW], False, "[rule 0]", ""),
+        ([REPORT], True, "[access] default", "[rule 0]"),
+        ([REPORT, DENY], False, "[rule 1]", "[rule 0]"),
+        ([REPORT, REPORT, ALLOW, REPORT], True, "[rule 2]", "[rule 0]"),
+    ],
+)
+def test_the_first_match_decides(
+    actions: list[Action], allowed: bool, decided: str, reported: str
+) -> None:
+    """Of the rules that match, the first to allow or deny decides; reports before it are noted."""
+    rules = [rule("", action, str(number)) for number, action in enumerate(actions)]
+    decision = access(rule("ports 81", DENY, "other"), *rules).judge(question(), 0)
+    assert (decision.allowed, decision.rule) == (allowed, decided)
+    assert decision.reported == reported
+
+
+def test_decisions_carry_message_and_limits() -> None:
+    """What the rule wants to be said and kept comes with the decision; no limits are None."""
+    limited = RuleOptions("slow", ALLOW, "", quota_bytes=7, quota_period="day", message="Enough!")
+    decision = access(limited).judge(question(), 0)
+    assert decision.limits == RuleLimits("slow", quota_bytes=7, quota_period="day")
+    assert decision.message == "Enough!"
+    assert access(rule("", ALLOW)).judge(question(), 0).limits is None
+
+
+ANN = rule("users ann", ALLOW)
+
+
+@pytest.mark.parametrize(
+    ("rules", "default", "wants_user"),
+    [
+        ([], Default.DENY, False),
+        ([ANN], Default.DENY, True),
+        ([ANN], Default.ALLOW, False),
+        ([rule("users bob")], Default.ALLOW, True),
+        ([rule("users bob")], Default.DENY, False),
+        ([rule("users bob", REPORT)], Default.DENY, False),
+        ([rule(""), ANN], Default.ALLOW, False),
+        ([ANN, rule("")], Default.ALLOW, True),
+        ([RuleOptions("a", ALLOW, users=frozenset("*"), quota_bytes=1)], Default.ALLOW, True),
+        (
+            [RuleOptions("a", ALLOW, users=frozenset("*"), ports=frozenset((1,)))],
+            Default.DENY,
+            False,
+        ),
+    ],
+)
+def test_who_might_be_asked_for_a_password(
+    rules: list[RuleOptions], default: Default, wants_user: bool
+) -> None:
+    """It is told where a user, and nothing else, was missing for another decision."""
+    judge = access(*rules, default=default)
+    assert judge.judge(question(), 0).wants_user is wants_user
+    assert not judge.judge(question(user="zoe"), 0).wants_user
+
+
+def test_users_are_told_apart() -> None:
+    """What was decided for one user isn't used for another, nor for nobody."""
+    judge = access(ANN, default=Default.DENY)
+    assert not judge.judge(question(), 0)
+    assert judge.judge(question(user="ann"), 0)
+    assert not judge.judge(question(user="bob"), 0)
+
+
+def test_times_pass() -> None:
+    """With the minute, what is remembered by a rule with times is forgotten; else it is kept."""
+    timed = access(rule("when Mon 08:00-10:01"))
+    answers = [timed.judge(question(), MONDAY_10 + minute).allowed for minute in (0, 1, 0)]
+    assert answers == [False, True, False]
+    timeless = access(rule("ports 80"))
+    assert timeless.judge(question(), 0) is timeless.judge(question(), 1)
+
+
+# --- Explanations ---
+
+
+def test_an_explanation_has_every_stop() -> None:
+    """An admin reads what was looked at, in order, where it stands, and what it said."""
+    judge = access(
+        rule("ports 443", DENY, "a"), rule("domains .com", REPORT, "bb"), rule("", DENY, "ccc")
+    )
+    assert judge.explain(question(), 0) == (
+        Step(
+            "[access] clients",
+            "",
+            "passed over",
+            "the client 10.0.0.7 is in 0.0.0.0/0, which [access] clients lists",
+        ),
+        Step("[rule a]", "x.ini:1", "passed over", "port 80 is none of its ports"),
+        Step(
+            "[rule bb]",
+            "x.ini:2",
+            "reported",
+            "www.example.com is in its domains, by .com",
+        ),
+        Step("[rule ccc]", "x.ini:3", "matched", "it matches everything"),
+    )
+
+
+def test_an_explanation_ends_where_the_decision_does() -> None:
+    """A refusal before the rules is the last stop; without a match, the default is."""
+    judge = _for_clients("10.0.0.0/8")
+    assert [step.verdict for step in judge.explain(question(client="11.0.0.1"), 0)] == ["matched"]
+    steps = judge.explain(question("tunnel", port=25), 0)
+    assert [step.rule for step in steps] == ["[access] clients", "[tunnel] ports"]
+    assert steps[-1].verdict == "matched"
+    assert judge.explain(question(), 0)[-1].rule == "[access] default"
+
+
+CONDITIONS = ["", "ports 80", "users ann", "users *", "services proxy", "methods GET"]
+CONDITIONS += ["domains .com *", "domains www.example.com", "when Mon 10:00-11:00"]
+CONDITIONS += ["clients 10.0.0.0/24 ::/8"]
+RULES = st.lists(st.builds(rule, st.sampled_from(CONDITIONS), st.sampled_from(Action)), max_size=6)
+QUESTIONS = st.builds(
+    question,
+    st.sampled_from(["proxy", "tunnel", "fetch"]),
+    st.sampled_from(["10.0.0.7", "", "2001:db8::1", "::ffff:10.0.0.8"]),
+    st.sampled_from([None, "ann", "bob"]),
+    st.sampled_from([b"GET", b"POST"]),
+    st.sampled_from(["www.example.com", "example.org", "192.0.2.1", "2001:db8::2"]),
+    st.sampled_from([80, 443]),
+) | st.just(SITE)
+
+
+@given(RULES, st.sampled_from(Default), QUESTIONS, st.sampled_from([0, MONDAY_10, 10079]))
+def test_explanations_agree_with_decisions(
+    rules: list[RuleOptions], default: Default, asked: Question, minute: int
+) -> None:
+    """The last stop of an explanation is the decision, whatever the rules."""
+    judge = access(*rules, default=default)
+    decision, steps = judge.judge(asked, minute), judge.explain(asked, minute)
+    assert steps[-1].rule == decision.rule
+    assert [step.verdict for step in steps].count("matched") == 1
+    assert ("reported" in [step.verdict for step in steps]) is bool(decision.reported)
+    assert judge.judge(asked, minute) == decision
+
+
+@given(RULES, QUESTIONS)
+def test_wanting_a_user_is_meant(rules: list[RuleOptions], asked: Question) -> None:
+    """Where no user is wanted, none could change whether it is allowed."""
+    judge = access(*rules)
+    decision = judge.judge(asked._replace(user=None), 0)
+    if not decision.wants_user:
+        for user in ("ann", "bob"):
+            assert judge.judge(asked._replace(user=user), 0).allowed is decision.allowed

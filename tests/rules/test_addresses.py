@@ -112,7 +112,20 @@ _LOCAL_NAT64 = [
 ]
 
 
-@pytest.mark.parametrize(("text", "expected"), _IPV4 + _IPV6 + _CARRIERS + _LOCAL_NAT64)
+# ISATAP (RFC 5214): behind any prefix, with and without the bit for "universal"
+_ISATAP = [
+    ("2606:4700::5efe:10.0.0.1", "PRIVATE"),
+    ("2606:4700::200:5efe:127.0.0.1", "LOOPBACK"),
+    ("2606:4700::5efe:8.8.8.8", "PUBLIC"),
+    ("fe80::5efe:8.8.8.8", "LINK_LOCAL"),
+    ("fd00::200:5efe:8.8.8.8", "PRIVATE"),
+    ("2002:808:808::5efe:10.0.0.1", "PRIVATE"),
+    ("2606:4700::100:5efe:10.0.0.1", "PUBLIC"),
+    ("2606:4700::5eff:10.0.0.1", "PUBLIC"),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), _IPV4 + _IPV6 + _CARRIERS + _LOCAL_NAT64 + _ISATAP)
 def test_classes_follow_the_registries(text: str, expected: str) -> None:
     """Each special-purpose block is what IANA says, at its first and last address."""
     assert addresses.classify(ipaddress.ip_address(text)) is AddressClass[expected]
@@ -139,6 +152,32 @@ def test_what_is_no_address_has_no_class(text: str) -> None:
 def test_parse_gives_the_plain_address(text: str, expected: str) -> None:
     """Zone ids and IPv4 mapping are spelling, not address."""
     assert str(addresses.parse(text)) == expected
+
+
+def _behind(prefix: ipaddress.IPv6Network, address: ipaddress.IPv4Address) -> str:
+    """Write *address* behind *prefix* as RFC 6052 section 2.2 does, bit by bit."""
+    bits = f"{int(prefix.network_address):0128b}"[: prefix.prefixlen] + f"{int(address):032b}"
+    if prefix.prefixlen < 96:
+        bits = bits[:64] + "00000000" + bits[64:]
+    return str(ipaddress.IPv6Address(int(bits.ljust(128, "0"), 2)))
+
+
+@given(st.ip_addresses(v=4), st.sampled_from(addresses.NAT64_LENGTHS))
+def test_local_prefixes_are_unwrapped(address: ipaddress.IPv4Address, length: int) -> None:
+    """Behind a prefix of this network, an address is what it is without; and only there."""
+    prefix = ipaddress.IPv6Network(f"2606:4700::/{length}")
+    carrier = ipaddress.IPv6Address(_behind(prefix, address))
+    assert addresses.carried(carrier, (prefix,)) == (address,)
+    assert addresses.classify(carrier, (prefix,)) is addresses.classify(address)
+    assert addresses.carried(carrier) == ()
+
+
+def test_the_longest_prefix_comes_first() -> None:
+    """Who hands in prefixes orders them; the first that fits counts."""
+    long, short = ipaddress.IPv6Network("2606:4700::/96"), ipaddress.IPv6Network("2606:4700::/32")
+    address = ipaddress.IPv6Address("2606:4700::8.8.8.8")
+    assert str(addresses.carried(address, (long, short))[0]) == "8.8.8.8"
+    assert str(addresses.carried(address, (short, long))[0]) == "0.0.0.0"
 
 
 @given(st.ip_addresses(v=4))

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from proxyapp.rules.challenges import (
     MAX_CREDENTIALS,
     BasicCredentials,
+    Claim,
+    basic_challenge,
     parse_basic,
-    proxy_authenticate,
-    www_authenticate,
 )
 
 
@@ -101,6 +101,12 @@ def test_a_password_is_not_shown() -> None:
     assert repr(BasicCredentials("ann", "hunter2")) == "BasicCredentials(user='ann')"
 
 
+def test_a_claim_is_not_shown() -> None:
+    """Its repr has neither what was asked for nor with which password."""
+    claim = Claim("192.0.2.1", basic("ann:hunter2"), b"GET", (b"/?hunter2",))
+    assert repr(claim) == "<Claim of 192.0.2.1>"
+
+
 @pytest.mark.parametrize(
     ("realm", "value"),
     [
@@ -109,6 +115,5 @@ def test_a_password_is_not_shown() -> None:
     ],
 )
 def test_challenges(realm: str, value: bytes) -> None:
-    """Both ask for Basic in UTF-8, with the realm as a quoted string."""
-    assert www_authenticate(realm) == (b"WWW-Authenticate", value)
-    assert proxy_authenticate(realm) == (b"Proxy-Authenticate", value)
+    """It asks for UTF-8, with the realm as a quoted string."""
+    assert basic_challenge(realm) == value

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxyapp.rules import logformat
-from proxyapp.rules.logformat import PLACEHOLDERS, compile_format
+from proxyapp.rules.logformat import PLACEHOLDERS, Identified, compile_format
 from proxyapp.rules.record import Record
 from proxyapp.wire.headers import Fields
 from proxyapp.wire.messages import RequestHead
@@ -57,10 +57,12 @@ _RECORD = Record(
     upstream="93.184.216.34:443",
     reuse="reused",
     tls="warm",
+    reported="[rule kids]",
+    request_id="k3x7q20001",
 )
 
 _COMBINED = re.compile(
-    r'(\S+) - (\S+) \[([^\]]+)\] "([^"]+)" (\d{3}|-) (\d+|-) "([^"]+)" "([^"]+)"', re.ASCII
+    r'(\S+) - (\S+) \[([^\]]+)\] "([^"]+)" (\d{3}|-) (\d+|-) "([^"]+)" "([^"]+)"(?: "([^"]+)")?', re.ASCII
 )
 
 
@@ -109,6 +111,32 @@ def test_a_wrong_format_is_explained(text: str, message: str) -> None:
         compile_format(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "shows"),
+    [
+        *((name, Identified.NONE) for name in ("common", "squid", "pool")),
+        ("{status}", Identified.NONE),
+        ("{{request_id}} {status}", Identified.NONE),
+        ("request_id {status}", Identified.NONE),
+        ("combined", Identified.PAGES),
+        ("json", Identified.ALL),
+        ("{status} {request_id}", Identified.ALL),
+        ("{{{request_id}}}", Identified.ALL),
+    ],
+)
+def test_which_formats_show_request_ids(text: str, shows: Identified) -> None:
+    """Where a line has no place for an id, nobody has to make one."""
+    assert logformat.identified(text) is shows
+    assert ("k3x7q20001" in _line(text)) is (shows is not Identified.NONE)
+
+
+def test_combined_is_apaches_but_for_error_pages() -> None:
+    """Programs that read combined lines find nothing new in those of ordinary exchanges."""
+    plain = _line("combined", request_id="")
+    assert _line("combined", request_id="k3x7q20001") == plain + ' "k3x7q20001"'
+    assert _COMBINED.fullmatch(plain)
+
+
 def test_combined_and_common() -> None:
     """These are Apache's."""
     common = (
@@ -116,7 +144,8 @@ def test_combined_and_common() -> None:
         ' "GET http://example.com/a?b HTTP/1.1" 200 1024'
     )
     assert _line("common") == common
-    assert _line("combined") == f'{common} "http://example.com/" "curl/8.5.0 (linux)"'
+    line = _line("combined", request_id="")
+    assert line == f'{common} "http://example.com/" "curl/8.5.0 (linux)"'
 
 
 def test_combined_of_nothing() -> None:
@@ -176,6 +205,7 @@ def test_json_has_every_field() -> None:
     assert line["epoch"] == 1767355445.25
     assert line["version"] == "HTTP/1.1"
     assert line["user"] == "ann"
+    assert (line["reported"], line["request_id"]) == ("[rule kids]", "k3x7q20001")
     assert line["status"] == 200
     assert line["url"] == "https://example.com/a?b"
     assert json.loads(_line("json", user=None))["user"] is None
@@ -200,6 +230,8 @@ def test_every_json_name_is_a_placeholder() -> None:
         ('"{request}" {version}', '"GET http://example.com/a?b HTTP/1.1" HTTP/1.1'),
         ("{reuse}/{tls}/{upstream}\t{reason}", "reused/warm/93.184.216.34:443\t-"),
         ("{received} {sent}{rule}{error}", "7 1024--"),
+        ("{reported} {request_id}", "[rule\\x20kids] k3x7q20001"),
+        ('"{reported}"', '"[rule kids]"'),
     ],
 )
 def test_format_strings(text: str, expected: str) -> None:
@@ -285,6 +317,8 @@ _records = st.builds(
     error=_words,
     reason=_words,
     rule=_words,
+    reported=_words,
+    request_id=_words,
 )
 
 
@@ -297,7 +331,7 @@ def test_no_record_forges_a_line(record: Record) -> None:
         assert line.isprintable()
         assert line.splitlines() == [line]
     assert _COMBINED.fullmatch(lines["combined"])
-    assert len(lines["combined"].split('"')) == 7
+    assert len(lines["combined"].split('"')) == (9 if record.request_id else 7)
     assert len(lines["squid"].split()) == 10
     assert len(lines["pool"].split(" ")) == 8
     assert json.loads(lines["json"])["status"] == record.status

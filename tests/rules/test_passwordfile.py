@@ -97,6 +97,23 @@ def test_hashes_of_others(text: str, scheme: Scheme) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("lab:" + "0aF" * 10 + "0a ", Kept(Scheme.HTDIGEST_MD5, "lab:" + "0af" * 10 + "0a")),
+        ("my lab:" + "9" * 64, Kept(Scheme.HTDIGEST_SHA256, "my lab:" + "9" * 64)),
+        ("{PLAIN}lab:" + "9" * 32, Kept(Scheme.PLAIN, "lab:" + "9" * 32)),
+        ("lab:" + "9" * 33, Kept(Scheme.PLAIN, "lab:" + "9" * 33)),
+        ("a:b:" + "9" * 32, Kept(Scheme.PLAIN, "a:b:" + "9" * 32)),
+        (":" + "9" * 32, Kept(Scheme.PLAIN, ":" + "9" * 32)),
+        ("9" * 32, Kept(Scheme.PLAIN, "9" * 32)),
+    ],
+)
+def test_htdigest(text: str, kept: Kept) -> None:
+    """Realm and hash stand for a password; what only looks like it is one itself."""
+    assert parse_password_file(f"ann:{text}\n".encode()).users == {"ann": kept}
+
+
+@pytest.mark.parametrize(
     ("text", "password"),
     [
         ("open sesame ", "open sesame "),

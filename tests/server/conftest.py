@@ -16,8 +16,9 @@ from twisted.python.failure import Failure
 from proxyapp import errors
 from proxyapp.exchange import Client, Reply, Request
 from proxyapp.net.timers import Sweep
-from proxyapp.rules.access import Decision
+from proxyapp.rules.question import Decision, Question
 from proxyapp.rules.record import Record
+from proxyapp.server.admission import Admission
 from proxyapp.server.connection import ClientConnection
 from proxyapp.server.doors import Door, ServerLimits, Surroundings
 from proxyapp.wire.headers import RawFields
@@ -107,14 +108,19 @@ class Scene:
         self.records: list[Record] = []
         self.is_allowed = True
         self.left: list[Client] = []
-        self.around = Surroundings(self, self, _page, self.sweep, limits, lambda: self.now)
+        admission = Admission(self, None, False, lambda seconds: 0)
+        self.around = Surroundings(admission, self, _page, self.sweep, limits, lambda: self.now)
         services = zip(Form, ("site", "proxy", "tunnel", "proxy"), strict=True)
         self.doors = {form: Door(service, self.script) for form, service in services}
 
-    def client(self, host: str, service: str) -> Decision:
+    def judge(self, question: Question, minute: int) -> Decision:
         """See Judge."""
-        assert host == CLIENT.host
+        assert question.client == CLIENT.host
         return Decision(self.is_allowed, "the rule", "not you")
+
+    def identify(self, record: Record) -> None:
+        """See RecordLog."""
+        record.request_id = f"id{len(self.records)}"
 
     def write(self, record: Record) -> None:
         """See RecordLog."""
@@ -149,11 +155,12 @@ def hang_up(connection: ClientConnection, wire: Wire, is_clean: bool = True) -> 
 
 
 def _page(
-    error: errors.ExchangeError, head: RequestHead | None, service: str
+    error: errors.ExchangeError, head: RequestHead | None, record: Record
 ) -> tuple[RawFields, bytes]:
     accept = head.fields.get(b"accept") if head is not None else None
     kind = b"text/html" if accept == b"text/html" else b"text/plain"
-    return [(b"Content-Type", kind), (b"Service", service.encode())], error.reason.encode()
+    seen = [(b"Service", record.service.encode()), (b"Request-Id", record.request_id.encode())]
+    return [(b"Content-Type", kind), *seen], error.reason.encode()
 
 
 LIMITS = ServerLimits(

@@ -44,15 +44,16 @@ def test_linger_without_half_close(scene: Scene) -> None:
 
 
 def test_too_much_to_throw_away(scene: Scene) -> None:
-    """A client that goes on sending isn't going to read; it is cut off."""
+    """A client that goes on sending has to wait, so that it may look at its answer."""
     wire = Wire()
     closing = Closing(cast(Transport, wire), scene.sweep, STALL)
     piece = b"x" * 65536
     for _ in range(MAX_LINGER // len(piece)):
         closing.throw_away(piece)
-    assert wire.ending == ""
+    assert not wire.is_paused
     closing.throw_away(b"x")
-    assert wire.ending == "aborted"
+    assert wire.is_paused
+    assert wire.ending == ""
 
 
 # --- On real sockets, but with a clock of our own ---
@@ -157,6 +158,24 @@ async def test_linger(pair: Pair, scene: Scene) -> None:
         await pair.turn()
     assert not pair.closer.lost.called
     scene.pass_time(LINGER)
+    await pair.closer.lost
+
+
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
+async def test_answer_outlives_a_flood(pair: Pair, scene: Scene) -> None:
+    """Whoever sends far too much, and then looks, finds the answer; whoever never looks is cut."""
+    pair.write(b"answer")
+    pair.closer.closing.linger()
+    blocked = 0
+    while blocked < 20:
+        try:
+            pair.client.send(bytes(1 << 20))
+        except BlockingIOError:
+            blocked += 1
+        await pair.turn()
+    assert await pair.read(100) == b"answer"
+    assert not pair.closer.lost.called
+    scene.pass_time(2 * LINGER)
     await pair.closer.lost
 
 

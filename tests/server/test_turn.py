@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from twisted.internet.defer import Deferred
 
 from proxyapp import errors
 from proxyapp.exchange import Client, Reply, Request
+from proxyapp.rules.challenges import NOBODY, Claim, Finding
+from proxyapp.server.admission import Admission
 from proxyapp.wire.framing import Framing, Kind
 from proxyapp.wire.messages import OutgoingResponse
 from tests.conftest import LoggedErrors
@@ -31,6 +34,117 @@ def test_denied(scene: Scene) -> None:
     assert scene.script.requests == []
     (record,) = scene.records
     assert (record.status, record.rule, record.reason) == (403, "the rule", "not you")
+
+
+def test_refusals_of_others(scene: Scene) -> None:
+    """Whoever refuses names the rule with the error, and the log has it."""
+    scene.script.acts.append(raising(errors.DestinationDenied("r", rule="[access] destinations")))
+    connection, _ = scene.connect()
+    connection.dataReceived(GET)
+    assert scene.records[0].rule == "[access] destinations"
+
+
+# --- Who asks ---
+
+
+class SlowUsers:
+    """Users whose passwords take time; *answers* are fired by the test."""
+
+    def __init__(self) -> None:
+        self.answers: list[Deferred[Finding]] = []
+
+    def at_once(self, claim: Claim) -> Finding | None:
+        """See admission.Users."""
+        return None
+
+    async def check(self, claim: Claim) -> Finding:
+        """See admission.Users."""
+        self.answers.append(Deferred())
+        return await self.answers[-1]
+
+    def unauthorized(self, rule: str, is_stale: bool) -> errors.Refused:
+        """See admission.Users."""
+        raise AssertionError(rule)
+
+    def proxy_authentication_required(self, rule: str, is_stale: bool) -> errors.Refused:
+        """See admission.Users."""
+        return errors.ProxyAuthenticationRequired("who?", ((b"Proxy-Authenticate", b"x"),), rule)
+
+
+@pytest.fixture
+def users(scene: Scene) -> SlowUsers:
+    """Return the users of the scene, who have to prove that they are."""
+    slow = SlowUsers()
+    admission = Admission(scene, slow, True, lambda seconds: 0)
+    scene.around = replace(scene.around, admission=admission)
+    return slow
+
+
+CONNECT = b"CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n"
+
+
+@pytest.mark.parametrize("asked", [GET, CONNECT])
+def test_who_asks_is_found_out_first(scene: Scene, users: SlowUsers, asked: bytes) -> None:
+    """The responder isn't asked before; 407 has a body of known length, and leads on."""
+    connection, wire = scene.connect()
+    connection.dataReceived(asked)
+    assert (wire.sent, scene.script.requests) == (b"", [])
+    users.answers.pop().callback(NOBODY)
+    refusal = wire.take()
+    assert refusal.startswith(b"HTTP/1.1 407 Proxy Authentication Required\r\n")
+    assert b"\r\nProxy-Authenticate: x\r\nContent-Length: 4\r\n" in refusal
+    assert b"Connection: close" not in refusal
+    connection.dataReceived(asked)
+    users.answers.pop().callback(Finding("ann"))
+    assert wire.take().startswith(b"HTTP/1.1 200 OK\r\n")
+    refused, admitted = scene.records
+    assert (refused.status, refused.user, refused.rule) == (407, None, "[auth] required")
+    assert (admitted.status, admitted.user, admitted.rule) == (200, "ann", "")
+
+
+@pytest.mark.parametrize("early", [b"\x16\x03\x01", GET])
+def test_a_refused_tunnel_with_bytes_behind(scene: Scene, users: SlowUsers, early: bytes) -> None:
+    """What came along was meant for the tunnel: it is no request, and the connection closes."""
+    connection, wire = scene.connect()
+    connection.dataReceived(CONNECT + early)
+    users.answers.pop().callback(NOBODY)
+    assert b"\r\nConnection: close\r\n" in wire.sent
+    assert wire.sent.count(b"HTTP/1.1 ") == 1
+    assert not users.answers
+
+
+def test_client_that_leaves_while_it_is_checked(scene: Scene, users: SlowUsers) -> None:
+    """Nobody waits for what a user who has gone would have been told."""
+    connection, wire = scene.connect()
+    connection.dataReceived(GET)
+    hang_up(connection, wire)
+    assert scene.statuses == [499]
+    assert scene.script.requests == []
+
+
+def test_users_that_cannot_be_asked(scene: Scene, users: SlowUsers) -> None:
+    """What goes wrong there is an error like any other."""
+    connection, wire = scene.connect()
+    connection.dataReceived(GET)
+    users.answers.pop().errback(errors.TooManyRequests("later", ((b"Retry-After", b"2"),)))
+    assert wire.sent.startswith(b"HTTP/1.1 429 ")
+    assert b"\r\nRetry-After: 2\r\n" in wire.sent
+    assert scene.script.requests == []
+
+
+# --- What is found again ---
+
+
+def test_the_page_has_the_id_of_the_line(scene: Scene) -> None:
+    """Refused, failed, unreadable: the page is told the id that the log gets; answers need none."""
+    scene.script.acts.append(raising(errors.ConnectRefused("r")))
+    connection, wire = scene.connect()
+    connection.dataReceived(GET)
+    connection.dataReceived(GET)
+    assert wire.take().count(b"Request-Id: id0\r\n") == 1
+    connection.dataReceived(b"what?\r\n\r\n")
+    assert b"\r\nRequest-Id: id2\r\n" in wire.take()
+    assert [record.request_id for record in scene.records] == ["id0", "", "id2"]
 
 
 # --- How it goes wrong ---

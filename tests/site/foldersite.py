@@ -28,7 +28,7 @@ from proxyapp.site.listing import Listings
 from proxyapp.site.paths import parse_location
 from proxyapp.wire.heads import HeadLimits
 from proxyapp.wire.target import Form
-from tests.support import AllowEveryone, RecordList, error_page
+from tests.support import RecordList, admit_everyone, error_page
 from tests.talk import Response, Talk
 
 _T = TypeVar("_T")
@@ -36,6 +36,8 @@ _T = TypeVar("_T")
 # 2001-09-09T01:46:40Z, in every test.
 NOW = 1_000_000_000
 STALL = 8.0
+# What the configuration adds to every answer, as far as that has it not.
+GIVEN = ((b"X-Given", b"yes"), (b"cache-control", b"max-age=9"), (b"Content-Type", b"x/y"))
 KERNEL_HOLDS = 32 * 1024  # bytes of a connection; the kernel itself makes twice as much of it
 
 
@@ -54,7 +56,9 @@ class FolderSite:
         self.root = Root(top, symlinks, hidden)
         self.threads: list[str] = []
         self.under_way = 0
-        self.listings = Listings(self.root, hidden, self.in_thread, self.sweep, lambda: NOW + 0.5)
+        self.listings = Listings(
+            self.root, hidden, self.in_thread, self.sweep, lambda: NOW + 0.5, "/setup"
+        )
         self.digests = Digests(self.in_thread)
         self.records = RecordList()
         self.port = self._listen()
@@ -62,7 +66,7 @@ class FolderSite:
     def _listen(self) -> IListeningPort:
         limits = ServerLimits(HeadLimits(), 100, 100, 0, 20.0, 60.0, STALL, 60.0)
         around = Surroundings(
-            AllowEveryone(), self.records, error_page, self.sweep, limits, lambda: NOW + 0.5
+            admit_everyone(), self.records, error_page, self.sweep, limits, lambda: NOW + 0.5
         )
         listener = Listener(around, {Form.ORIGIN: Door("site", self)}, Clients(limits))
         port = self._reactor.listenTCP(0, listener, interface="127.0.0.1")
@@ -93,9 +97,9 @@ class FolderSite:
         file = self.root.open(location.segments)
         try:
             if file.is_folder:
-                await self.listings.respond(request, reply, file, location)
+                await self.listings.respond(request, reply, file, location, GIVEN)
             else:
-                await self.digests.respond(request, reply, file)
+                await self.digests.respond(request, reply, file, GIVEN)
         finally:
             file.close()
 

@@ -19,12 +19,13 @@ from proxyapp import errors
 from proxyapp.exchange import Responder
 from proxyapp.net.reactor import ApplianceReactor
 from proxyapp.net.timers import Sweep
+from proxyapp.rules.challenges import Claim
 from proxyapp.server.connection import Listener
 from proxyapp.server.doors import Clients, Door, ServerLimits, Surroundings
 from proxyapp.wire.heads import HeadLimits
 from proxyapp.wire.target import Form
 from tests.appliance import wait_for
-from tests.support import AllowEveryone, RecordList, error_page
+from tests.support import RecordList, admit_everyone, error_page
 from tests.talk import Response, Talk
 
 _P = ParamSpec("_P")
@@ -38,8 +39,8 @@ _USERS = {ADMIN.partition(b": ")[2]: "admin", OTHER.partition(b": ")[2]: "other"
 class KnownUsers:
     """See uploads.Credentials: two users, and who is neither gets a challenge."""
 
-    async def check(self, client_host: str, authorization: bytes | None) -> str:
-        user = _USERS.get(authorization or b"")
+    async def check(self, claim: Claim) -> str:
+        user = _USERS.get(claim.authorization or b"")
         if user is None:
             challenge = (b"WWW-Authenticate", b'Basic realm="test"')
             raise errors.Unauthorized("who are you", (challenge,))
@@ -59,7 +60,7 @@ class SiteStage:
         self.records = RecordList()
         limits = ServerLimits(HeadLimits(), 100, 100, 0, 20.0, 60.0, 2.0, 2.0)
         around = Surroundings(
-            AllowEveryone(), self.records, error_page, self.sweep, limits, time.time
+            admit_everyone(), self.records, error_page, self.sweep, limits, time.time
         )
         listener = Listener(around, {Form.ORIGIN: Door("site", answers(self))}, Clients(limits))
         self._listening = reactor.listenTCP(0, listener, interface="127.0.0.1")

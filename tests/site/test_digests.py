@@ -127,7 +127,7 @@ async def test_folder(path: Path) -> None:
     """A folder has no digest."""
     folder = opened(path.parent)
     request, reply = cast(Request, None), cast(Reply, None)
-    await failure_of(Digests(HeldThreads()).respond(request, reply, folder), errors.NotFound)
+    await failure_of(Digests(HeldThreads()).respond(request, reply, folder, ()), errors.NotFound)
     folder.close()
 
 

@@ -138,12 +138,23 @@ async def test_html(serve: Serve, top: Path) -> None:
     assert head.one(b"content-type") == b"text/html; charset=utf-8"
     assert head.one(b"cache-control") == b"no-cache"
     assert head.one(b"vary") == b"Accept"
+    assert head.one(b"x-given") == b"yes"
     assert head.one(b"content-security-policy").startswith(b"default-src 'none'; style-src")
     page = response.body.decode()
     assert '<a href="./file.txt">' in page
     assert '<a href="../">../</a>' in page
     assert '<td class="size" title="1,536 bytes">1.5 KiB</td>' in page
     assert "0 folders, 1 file, 1.5 KiB" in page
+
+
+@flow
+async def test_way_to_the_setup_page(serve: Serve, top: Path) -> None:
+    """The top folder of the site, and no other, leads to the page about the proxy."""
+    (top / "sub").mkdir()
+    link = b'<a href="/setup">'
+    assert link in (await serve(top).get(b"/")).body
+    assert link not in (await serve(top).get(b"/sub/")).body
+    assert link not in (await serve(top, prefix=b"/pub").get(b"/pub/")).body
 
 
 @flow

@@ -42,6 +42,11 @@ class Files:
         reply.answer(OutgoingResponse(200, b"OK", []), b"file " + request.target.path)
 
 
+def is_own(host: str) -> bool:
+    """Is *host* a name of ours?"""
+    return host in ("h", "::1")
+
+
 def ask(responder: Responder, method: bytes, target: bytes) -> Answered:
     """Return what *responder* says; it waits for nothing."""
     head = RequestHead(method, target, 1, Fields([]))
@@ -69,6 +74,8 @@ def test_server_options(methods: bytes) -> None:
         (b"GET", b"http://h:80/"),
         (b"GET", b"http://h:3128/"),
         (b"GET", b"https://h:8080/"),
+        (b"GET", b"http://example.com:8080/"),
+        (b"GET", b"http://h.example.com:8080/"),
         (b"CONNECT", b"h:8080"),
         (b"CONNECT", b"h:443"),
     ],
@@ -76,20 +83,20 @@ def test_server_options(methods: bytes) -> None:
 def test_misdirected(method: bytes, target: bytes) -> None:
     """What is the proxy's work is sent to the proxy's port, by name."""
     with pytest.raises(errors.Misdirected) as caught:
-        ask(MisdirectedSite(Files(), [3128, 3129]), method, target)
+        ask(MisdirectedSite(Files(), [3128, 3129], is_own), method, target)
     assert caught.value.status == 421
-    assert caught.value.reason == "this port serves files; the proxy is on port 3128, 3129"
+    assert caught.value.reason == "this port serves files; the proxy is on port 3128 or 3129"
 
 
 def test_misdirected_without_a_proxy() -> None:
     """Where there is no proxy, none is named."""
     with pytest.raises(errors.Misdirected) as caught:
-        ask(MisdirectedSite(Files(), []), b"GET", b"http://h/")
-    assert caught.value.reason == "this port serves files; the proxy is on port another port"
+        ask(MisdirectedSite(Files(), [], is_own), b"GET", b"http://h/")
+    assert caught.value.reason == "this port serves files; the proxy is elsewhere"
 
 
 @pytest.mark.parametrize("target", [b"http://h:8080/a?b", b"HTTP://[::1]:8080/a?b"])
 def test_absolute_url_of_the_site_itself(target: bytes) -> None:
     """A URL of the port it arrived on is answered as a path (RFC 9112 section 3.2.2)."""
-    answered = ask(MisdirectedSite(Files(), [3128]), b"GET", target)
+    answered = ask(MisdirectedSite(Files(), [3128], is_own), b"GET", target)
     assert answered.bodies == [b"file /a?b"]

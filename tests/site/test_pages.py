@@ -29,7 +29,7 @@ HTML, TEXT = b"text/html", b"text/plain"
 BROWSER = b"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 HOSTILE = "<script>alert('1')</script>\"&$title"
 TAGS = {"doctype", "html", "meta", "title", "style", "h1", "h2", "p", "pre"}
-MOST = 3 * 1024
+MOST = 4 * 1024
 
 
 def leaves(kind: type[errors.ExchangeError]) -> Iterator[type[errors.ExchangeError]]:
@@ -126,6 +126,51 @@ def test_a_page_is_readable_on_a_phone() -> None:
     page = failure(errors.NotFound("no"))
     for part in ('lang="en"', '<meta charset="utf-8">', 'content="width=device-width'):
         assert part in page
+
+
+# What a rule says.
+
+
+def test_a_refusal_in_plain_text() -> None:
+    """The rule's own words come first, whatever lines they had; its name and the id are below."""
+    refused = errors.AccessDenied(
+        "why", rule="[rule kids]", message="Homework first.\n  Then play."
+    )
+    assert failure(refused, None) == (
+        "403 Forbidden\n\n"
+        "Homework first. Then play.\n"
+        "Why.\n"
+        "If this should be allowed, ask whoever looks after this gateway.\n\n"
+        "    GET http://example.com/\n"
+        "    Rule: [rule kids]\n"
+        "    Request id: k3x\n"
+    )
+
+
+@pytest.mark.parametrize("accept", [None, BROWSER])
+@pytest.mark.parametrize("kind", list(leaves(errors.Refused)))
+def test_every_refusal_names_its_rule(kind: type[errors.Refused], accept: bytes | None) -> None:
+    """Rule and message are on the page of each kind; without them there's no empty line."""
+    page = failure(kind("why", rule="[rule kids]", message="Homework first."), accept)
+    assert "Homework first." in page
+    assert "Rule: [rule kids]" in page
+    page = failure(kind("why"), accept)
+    assert "Rule" not in page
+    assert "<p></p>" not in page
+
+
+@given(rule=st.text(max_size=900), message=st.text(max_size=2000), reason=st.text(max_size=2000))
+def test_the_words_of_a_rule_are_words(rule: str, message: str, reason: str) -> None:
+    """Neither a message nor a name of the ini is markup, and the page stays small."""
+    refused = errors.AccessDenied(reason, rule="r" + rule, message="m" + message + HOSTILE)
+    page = failure(refused, HTML, b"GET", b"<>" * 400)
+    assert tags_in(page) == TAGS - {"h2"}
+    plain = errors.AccessDenied("x", rule="r", message="m")
+    assert page.count("<") == failure(plain).count("<")
+    assert len(page.encode("utf-8")) < MOST
+    text = failure(refused, None)
+    assert all(character.isprintable() for character in text.replace("\n", ""))
+    assert text.count("\n") == 9
 
 
 def test_an_error_without_a_reason_still_has_a_page() -> None:

@@ -16,7 +16,8 @@ from proxyapp import errors
 from proxyapp.rules.symlinks import Symlinks
 from proxyapp.site import folders, partfile, paths
 from proxyapp.site.confinement import Root
-from proxyapp.site.partfile import Part, is_part, part_name
+from proxyapp.site.partfile import Part
+from proxyapp.site.paths import is_part, part_name
 
 MARK = "0" * 31 + "a"
 

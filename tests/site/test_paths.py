@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxyapp import errors
-from proxyapp.site.partfile import part_name
-from proxyapp.site.paths import Location, check_names, folder_url, parse_location
+from proxyapp.site.paths import Location, check_names, folder_url, parse_location, part_name
 
 PART = part_name(b"big.iso", "0" * 32)
 

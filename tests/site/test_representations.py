@@ -105,6 +105,15 @@ def test_a_type_that_is_given(name: bytes) -> None:
     assert b"content-type" not in {known.lower() for known, _ in alone.fields_of_304}
 
 
+def test_fields_added_to_a_page() -> None:
+    """What the configuration adds to files stands on pages too, but never overrules them."""
+    own = [(b"Cache-Control", b"no-cache"), (b"X-A", b"1")]
+    given = [(b"x-a", b"2"), (b"X-B", b"3"), (b"X-B", b"4"), (b"Content-Type", b"x/y")]
+    expected = [*own, (b"X-B", b"3"), (b"X-B", b"4")]
+    assert representations.added(own, given) == expected
+    assert representations.added(own, []) == own
+
+
 @pytest.mark.parametrize(
     ("codings", "accept", "coding"),
     [

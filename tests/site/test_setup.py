@@ -311,7 +311,9 @@ def door(allowed: bool = True) -> Responder:
         [3128],
         [8080],
         {"box", "192.168.7.1", "fd00::1"}.__contains__,
-        lambda client: Decision(allowed, "[access] site_clients", f"{client} may or may not"),
+        lambda request, user: Decision(
+            allowed, "[access] site_clients", f"{request.client.host} may or may not"
+        ),
     )
 
 

@@ -15,7 +15,7 @@ import pytest
 from proxyapp.exchange import Reply, Request, Responder
 from proxyapp.net.reactor import ApplianceReactor
 from proxyapp.rules.symlinks import Symlinks
-from proxyapp.site import partfile, uploads
+from proxyapp.site import paths, uploads
 from proxyapp.site.confinement import Root
 from proxyapp.site.paths import Location
 from proxyapp.site.uploads import Uploads
@@ -59,7 +59,7 @@ def stage(reactor: ApplianceReactor, top: Path) -> Iterator[SiteStage]:
 
 def parts(top: Path) -> list[Path]:
     """Return the unfinished uploads below *top*."""
-    return [path for path in top.rglob("*") if partfile.is_part(os.fsencode(path.name))]
+    return [path for path in top.rglob("*") if paths.is_part(os.fsencode(path.name))]
 
 
 def has_begun(top: Path) -> bool:
@@ -550,7 +550,7 @@ def test_patch_precondition(stage: SiteStage, top: Path) -> None:
 @blocking
 def test_stale_parts(reactor: ApplianceReactor, top: Path) -> None:
     """What nobody finished for days is swept up when somebody uploads something else."""
-    stale = top / "sub" / os.fsdecode(partfile.part_name(b"a", "0" * 32))
+    stale = top / "sub" / os.fsdecode(paths.part_name(b"a", "0" * 32))
     stale.write_bytes(b"x")
     os.utime(stale, (1, 1))
     with site_stage(reactor, lambda stage: old_enough(top, stage)) as stage:
