@@ -16,6 +16,7 @@ from twisted.internet.task import Clock
 from proxyapp import errors
 from proxyapp.net.task import Task
 from proxyapp.net.timers import NEVER, Drain, Sweep
+from proxyapp.net.valve import Valve
 from proxyapp.stream import EMPTY, HOLD, Body
 from proxyapp.wire import bodies
 from proxyapp.wire.framing import CHUNKED, UNTIL_CLOSE, Framing, Kind
@@ -325,6 +326,24 @@ def test_a_short_stall_is_no_silence() -> None:
     flow.far.takes_all()
     flow.wait(3)
     assert not flow.is_over
+
+
+@pytest.mark.parametrize("side", ["source", "sink"])
+def test_waiting_for_its_share_is_no_stall(side: str) -> None:
+    """While a side is throttled nobody is blamed; after that the time-outs are whole again."""
+    flow = Flow(Framing(Kind.LENGTH, 300_000))
+    flow.source.silence_timeout = flow.sink.stall_timeout = 4.0
+    flow.deliver()
+    throttled = flow.near if side == "source" else flow.far
+    throttled.valve = Valve(throttled)
+    throttled.valve.waits_to_send = True
+    flow.wait(20)
+    assert not flow.is_over
+    throttled.valve.waits_to_send = False
+    flow.wait(2)
+    assert not flow.is_over
+    flow.wait(4)
+    assert isinstance(flow.error, errors.ReadTimeout)
 
 
 def test_untaken_bodies_have_no_time() -> None:

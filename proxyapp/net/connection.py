@@ -30,6 +30,8 @@ compat.require(
 )
 
 _CLOSED = Failure(error.ConnectionDone())
+# Of a connection that has gone, the next event tells.
+_GONE = suppress(OSError)
 
 
 class Unfinished(Protocol):
@@ -96,8 +98,14 @@ class LeanConnection(_Base):
         elif self._postLoseConnection() is not None:
             self.connectionLost(_CLOSED)
 
+    def end_input(self) -> Exception | None:
+        """The other side will send no more; nothing is left for doRead to return."""
+        self.stopReading()
+        self.readConnectionLost(_CLOSED)
+        return None
+
     def readConnectionLost(self, reason: Failure) -> None:
-        """See IHalfCloseableDescriptor; the reactor has ceased to watch the input."""
+        """See IHalfCloseableDescriptor; the input isn't watched any more."""
         self.is_reading = False
         if IHalfCloseableProtocol.providedBy(self.protocol):  # adapting it costs four times that
             self._tell(self.protocol.readConnectionLost)
@@ -105,7 +113,7 @@ class LeanConnection(_Base):
             self.connectionLost(reason)
 
     def _closeWriteConnection(self) -> None:
-        with suppress(OSError):  # of a connection that has gone, the next event tells
+        with _GONE:
             self.socket.shutdown(socket.SHUT_WR)
         if IHalfCloseableProtocol.providedBy(self.protocol):
             self._tell(self.protocol.writeConnectionLost)

@@ -70,8 +70,10 @@ class ApplianceReactor(epollreactor.EPollReactor):
         """Return how long (s) there will be nothing to do but to poll; 0 if there is something."""
         if self._newTimedCalls or self.threadCallQueue or self._justStopped or not self.running:
             return 0.0
-        calls = self._pendingTimedCalls
-        return min(_LONGEST, calls[0].time - time.monotonic()) if calls else _LONGEST
+        if not self._pendingTimedCalls:
+            return _LONGEST
+        pause = self._pendingTimedCalls[0].time - time.monotonic()
+        return pause if pause < _LONGEST else _LONGEST
 
     def doPoll(self, timeout: float | None) -> None:
         """Wait for events and carry them out, without a log context for each."""

@@ -165,7 +165,7 @@ class ImmediateTransport(LeanConnection):
         if valve is not None:
             valve.read(len(data))
         if not data:
-            return main.CONNECTION_LOST if self.is_broken else main.CONNECTION_DONE
+            return main.CONNECTION_LOST if self.is_broken else self.end_input()
         self.protocol.dataReceived(data)
         return None
 

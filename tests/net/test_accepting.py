@@ -36,8 +36,8 @@ class Selective(Witnesses):
 
 def listen(reactor: ApplianceReactor, factory: Witnesses, host: str) -> tuple[LeanPort, int]:
     """Return a port for *factory*, and its number."""
-    port = reactor.listenTCP(0, factory, interface=host)
-    assert isinstance(port, LeanPort)
+    port = LeanPort(0, factory, 50, host, reactor)
+    port.startListening()
     return port, port.getHost().port
 
 

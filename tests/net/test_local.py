@@ -70,16 +70,6 @@ def test_interfaces() -> None:
             assert local.is_own(f"::ffff:{packed[:2].hex()}:{packed[2:].hex()}")
 
 
-def test_no_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a free descriptor the answer is no, not an exception: the dial will fail anyway."""
-
-    def refuse(*arguments: object) -> socket.socket:
-        raise OSError(24, "Too many open files")
-
-    monkeypatch.setattr(socket, "socket", refuse)
-    assert not local.is_own("127.0.0.1")
-
-
 @pytest.mark.parametrize(
     ("hostname", "expected"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import AsyncIterator, Coroutine
 
@@ -167,6 +168,18 @@ def test_negative_entries(error: type[errors.ExchangeError]) -> None:
     assert len(setting.lookup.names) == 2
 
 
+def test_shortages_are_not_remembered() -> None:
+    """That we were short of something says nothing about the name."""
+    setting = Setting(negative_ttl=5.0)
+    first = setting.ask()
+    setting.answer(Failure(errors.Overloaded("no descriptor")))
+    assert isinstance(error_of(first), errors.Overloaded)
+    second = setting.ask()
+    assert len(setting.lookup.names) == 2
+    setting.answer()
+    assert result_of(second) == FOUND.literals
+
+
 def test_foreign_failure() -> None:
     """A look-up's own kind of failure is a name that could not be looked up, without its text."""
     setting = Setting()
@@ -290,24 +303,27 @@ async def test_system_unknown(system: SystemLookup) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "expected"),
+    ("failure", "expected"),
     [
-        (socket.EAI_AGAIN, errors.NameTimeout),
-        (socket.EAI_NONAME, errors.NameUnknown),
-        (socket.EAI_FAIL, errors.NameUnknown),
+        (socket.gaierror(socket.EAI_AGAIN, "secret detail"), errors.NameTimeout),
+        (socket.gaierror(socket.EAI_NONAME, "secret detail"), errors.NameUnknown),
+        (socket.gaierror(socket.EAI_FAIL, "secret detail"), errors.NameUnknown),
+        (OSError(errno.ENOENT, "secret detail"), errors.NameUnknown),
+        (OSError(errno.EMFILE, "secret detail"), errors.Overloaded),
+        (OSError(errno.ENFILE, "secret detail"), errors.Overloaded),
     ],
 )
 @flow
 async def test_system_failures(
     system: SystemLookup,
     monkeypatch: pytest.MonkeyPatch,
-    code: int,
+    failure: OSError,
     expected: type[errors.ExchangeError],
 ) -> None:
-    """A server that doesn't answer is a time-out, everything else an unknown name."""
+    """A server that doesn't answer is a time-out, a shortage ours, all else an unknown name."""
 
     def refuse(*arguments: object, **named: object) -> object:
-        raise socket.gaierror(code, "secret detail")
+        raise failure
 
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     error = await failure_of(system("example.com"), expected)

@@ -19,6 +19,7 @@ from proxyapp.exchange import TakenOver
 from proxyapp.net import pipes
 from proxyapp.net.reactor import ApplianceReactor
 from proxyapp.net.timers import Sweep
+from proxyapp.net.valve import Valve
 from proxyapp.proxy.relay import Relay
 from proxyapp.stream import SPLICE_FROM, Body, Receiver
 from proxyapp.wire import bodies
@@ -249,6 +250,18 @@ def test_back_pressure() -> None:
         joined.turn()
         assert near.is_reading
         far.hears(b"x" * 100_000 + b"y" * 100_000)
+
+
+def test_waiting_for_its_share_is_not_idle() -> None:
+    """A tunnel that is throttled down to nothing isn't cut, until its share has come."""
+    joined = Joined()
+    joined.client.valve = Valve(joined.client)
+    joined.client.valve.waits_to_send = True
+    joined.wait(3 * int(IDLE))
+    assert not joined.is_over
+    joined.client.valve.waits_to_send = False
+    joined.wait(2 * int(IDLE))
+    assert joined.is_over
 
 
 def test_idle_timeout() -> None:

@@ -10,7 +10,10 @@ from twisted.internet.defer import Deferred
 
 from proxyapp import errors
 from proxyapp.exchange import Client, Reply, Request
+from proxyapp.net.transport import Transport
 from proxyapp.rules.challenges import NOBODY, Claim, Finding
+from proxyapp.rules.question import Decision, Question, RuleLimits
+from proxyapp.rules.record import Record
 from proxyapp.server.admission import Admission
 from proxyapp.wire.framing import Framing, Kind
 from proxyapp.wire.messages import OutgoingResponse
@@ -331,3 +334,124 @@ def test_refusals_know_the_form_that_is_wanted(scene: Scene, spelled: bytes) -> 
     connection, wire = scene.connect()
     connection.dataReceived(b"GET http://h/ HTTP/1.1\r\nHost: other\r\n" + spelled + b"\r\n\r\n")
     assert b"\r\nContent-Type: text/html\r\n" in wire.sent
+
+
+# --- What may be taken ---
+
+
+class OnePermit:
+    """A limiter, and the permit that it gives."""
+
+    def __init__(self) -> None:
+        self.refusal: errors.ExchangeError | None = None
+        self.said: list[str] = []
+        self.exhaust: Callable[[errors.ExchangeError], None] = lambda error: None
+
+    def admit(self, question: Question, decision: Decision) -> OnePermit:
+        """See doors.Limiter."""
+        assert question.client == CLIENT.host
+        assert decision.limits is not None
+        if self.refusal is not None:
+            raise self.refusal
+        return self
+
+    def begin(
+        self,
+        transport: Transport,
+        arrived: int,
+        on_exhausted: Callable[[errors.ExchangeError], None],
+    ) -> None:
+        """See doors.Permit."""
+        self.said.append(f"begun with {arrived}")
+        self.exhaust = on_exhausted
+
+    def finish(self, record: Record) -> None:
+        """See doors.Permit."""
+        self.said.append(f"finished with {record.received}")
+
+
+class Limited:
+    """A judge whose every decision has limits."""
+
+    def judge(self, question: Question, minute: int) -> Decision:
+        """See admission.Judge."""
+        return Decision(True, "[rule few]", "", limits=RuleLimits("few", 1))
+
+
+@pytest.fixture
+def permit(scene: Scene) -> OnePermit:
+    """Return the one permit of the scene."""
+    found = OnePermit()
+    admission = Admission(Limited(), None, False, lambda seconds: 0)
+    scene.around = replace(scene.around, admission=admission, limiter=found)
+    return found
+
+
+def test_permit(scene: Scene, permit: OnePermit) -> None:
+    """An exchange with limits has a permit from its beginning to its end."""
+    connection, wire = scene.connect()
+    connection.dataReceived(b"POST http://h/a HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nab")
+    assert wire.take().startswith(b"HTTP/1.1 200 OK\r\n")
+    assert permit.said == ["begun with 2", "finished with 2"]
+    connection.dataReceived(GET)
+    assert permit.said[2:] == ["begun with 0", "finished with 0"]
+
+
+def test_too_many(scene: Scene, permit: OnePermit) -> None:
+    """Without a permit the responder isn't asked, and the connection goes on."""
+    retry = (b"Retry-After", b"7")
+    permit.refusal = errors.TooManyRequests("too many", (retry,), "[rule few]")
+    connection, wire = scene.connect()
+    connection.dataReceived(GET)
+    assert wire.sent.startswith(b"HTTP/1.1 429 Too Many Requests\r\n")
+    assert b"\r\nRetry-After: 7\r\n" in wire.take()
+    assert scene.script.requests == []
+    assert (scene.records[0].status, scene.records[0].rule) == (429, "[rule few]")
+    permit.refusal = None
+    connection.dataReceived(GET)
+    assert wire.sent.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert permit.said == ["begun with 0", "finished with 0"]
+
+
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_exhausted(scene: Scene, permit: OnePermit, has_begun: bool) -> None:
+    """What runs when a quota is used up is ended: by a page, or a cut if it's too late for that."""
+
+    async def act(request: Request, reply: Reply) -> None:
+        if has_begun:
+            reply.begin(OK, Framing(Kind.LENGTH, 10)).flush()
+        await Deferred()
+
+    scene.script.acts.append(act)
+    connection, wire = scene.connect()
+    connection.dataReceived(GET)
+    permit.exhaust(errors.QuotaExhausted("used up", rule="[rule few]"))
+    (record,) = scene.records
+    assert (record.error, record.reason) == ("http_request_denied", "used up")
+    assert record.rule == "[rule few]"
+    assert record.status == (200 if has_begun else 429)
+    assert wire.ending == ("aborted" if has_begun else "")
+    assert permit.said == ["begun with 0", "finished with 0"]
+
+
+def test_exhausted_at_the_end(scene: Scene, permit: OnePermit) -> None:
+    """An exchange that came to its end before it heard of it was a whole one."""
+    connection, wire = scene.connect()
+    connection.dataReceived(GET)
+    permit.exhaust(errors.QuotaExhausted("used up"))
+    assert scene.statuses == [200]
+    assert wire.ending == ""
+
+
+def test_client_that_leaves_finishes_its_permit(scene: Scene, permit: OnePermit) -> None:
+    """Whatever ends an exchange, its permit hears of it."""
+
+    async def act(request: Request, reply: Reply) -> None:
+        await Deferred()
+
+    scene.script.acts.append(act)
+    connection, wire = scene.connect()
+    connection.dataReceived(GET)
+    hang_up(connection, wire)
+    assert scene.statuses == [499]
+    assert permit.said == ["begun with 0", "finished with 0"]
