@@ -145,7 +145,7 @@ def test_a_refusal_is_found_in_the_log(
 
 def test_no_id_where_the_log_has_none(start_appliance: StartAppliance, connect: Connect) -> None:
     """In a format without a place for ids, nobody is sent looking for one."""
-    with start_appliance("[log]\nformat = combined\n") as running:
+    with start_appliance("[log]\nformat = common\n") as running:
         talk = connect(running.site)
         talk.send(b"GET /no HTTP/1.1\r\nHost: h\r\n\r\n")
         assert b"Request id" not in talk.response().body

@@ -15,7 +15,7 @@ from proxyapp import stream
 from proxyapp.exchange import TakenOver
 from proxyapp.net import splice
 from proxyapp.net import transport as net_transport
-from proxyapp.net.timers import Drain, Sweep
+from proxyapp.net.timers import LOOK, NEVER, Drain, Sweep
 from proxyapp.net.transport import ImmediateTransport, Transport
 from proxyapp.stream import Receiver
 
@@ -152,6 +152,8 @@ class Relay:
         self._transports: dict[Direction, Transport] = {}
         self._watch: Drain | None = None
         self._is_closing = False
+        self.deadline = NEVER
+        self.slot = 0
 
     def __repr__(self) -> str:
         return f"<Relay up {self.up!r}, down {self.down!r}>"
@@ -169,7 +171,7 @@ class Relay:
     def join(self, client: TakenOver, origin: TakenOver) -> None:
         """Begin, with what was read from either side before."""
         self._transports = {self.up: client.transport, self.down: origin.transport}
-        self._look_every(self._idle_timeout)
+        self._sweep.set(self, self._idle_timeout * LOOK)
         self.up.begin(client.transport, origin.transport, client.early)
         self.down.begin(origin.transport, client.transport, origin.early)
         for direction, taken in ((self.up, client), (self.down, origin)):
@@ -177,9 +179,12 @@ class Relay:
             if taken.has_ended:
                 direction.input_ended()
 
+    def expire(self) -> None:
+        """See Watched: from the first look on; a tunnel that is over by then never pays for it."""
+        self._look_every(self._idle_timeout)
+
     def _look_every(self, timeout: float) -> None:
-        if self._watch is not None:
-            self._watch.stop()
+        self._look_no_more()
         self._watch = Drain(self._sweep, timeout, self._moved, self.cut)
 
     def _moved(self) -> int | None:
@@ -221,10 +226,14 @@ class Relay:
         else:
             self.cut()
 
-    def _end(self) -> None:
+    def _look_no_more(self) -> None:
+        self._sweep.drop(self)
         if self._watch is not None:
             self._watch.stop()
             self._watch = None
+
+    def _end(self) -> None:
+        self._look_no_more()
         if not self.done.called:
             self.up.part()
             self.down.part()

@@ -51,8 +51,7 @@ class ClientConnection(protocol.Protocol):
     ) -> None:
         self.sweep = around.sweep
         self.stall_timeout = around.limits.write_timeout
-        self.deadline = NEVER
-        self.slot = 0
+        self.deadline, self.slot = NEVER, 0
         self._around = around
         self._doors = doors
         self._client = client
@@ -61,34 +60,26 @@ class ClientConnection(protocol.Protocol):
         self._turn: Turn | None = None
         self._receiver: stream.Receiver | None = None
         self._closing: Closing | None = None
-        self._is_taking = False
-        self._is_held = False
-        self._is_in_head = False
-        self._input_ended = False
+        self._is_taking = self._is_held = self._is_in_head = self._input_ended = False
 
     def __repr__(self) -> str:
-        state = "idle" if self._turn is None else repr(self._turn)
-        return f"<ClientConnection {self._client.host}:{self._client.port} {state}>"
+        return f"<ClientConnection {self._client.host}:{self._client.port} {self._turn or 'idle'}>"
 
     # Protocol.
 
     def connectionMade(self) -> None:
         """Wait for the first request, or turn the client away."""
-        net_transport.set_options(self.transport)
-        around = self._around
-        self._arrivals = Arrivals(
-            self.transport, self.sweep, around.limits, self._doors, self._client
-        )
-        self._backlog = Backlog(self.transport, self.sweep, self.stall_timeout, self._take_requests)
-        is_surplus = ports.is_surplus(self.transport)
-        if is_surplus:
-            self._refusal = errors.Overloaded("too few descriptors are left to serve more clients")
-        if self._refusal is not None:
+        transport, sweep, limits = self.transport, self.sweep, self._around.limits
+        net_transport.set_options(transport)
+        self._arrivals = Arrivals(transport, sweep, limits, self._doors, self._client)
+        self._backlog = Backlog(transport, sweep, self.stall_timeout, self._take_requests)
+        if ports.is_surplus(transport):
+            too_few = errors.Overloaded("too few descriptors are left to serve more clients")
+            self._refuse(too_few).hurry()
+        elif self._refusal is not None:
             self._refuse(self._refusal)
-            if is_surplus and self._closing is not None:
-                self._closing.hurry()
         else:
-            self.sweep.set(self, around.limits.idle_timeout)
+            sweep.set(self, limits.idle_timeout)
 
     def dataReceived(self, data: bytes) -> None:
         """Hand *data* to whatever it belongs to: a tunnel, a body, or the next head."""
@@ -195,8 +186,7 @@ class ClientConnection(protocol.Protocol):
         ended, self._turn = self._turn, None
         if ended is None or self._receiver is not None or not self.transport.connected:
             return
-        is_read = ended.request.body.is_complete
-        is_empty = self._arrivals.reader.is_empty
+        is_read, is_empty = ended.request.body.is_complete, self._arrivals.reader.is_empty
         if not ended.reply.persists or not is_read or (self._input_ended and is_empty):
             self._close(is_read and is_empty)
             return
@@ -204,12 +194,12 @@ class ClientConnection(protocol.Protocol):
         if not is_empty or self._is_held:
             self._take_requests()
 
-    def _refuse(self, error: errors.ExchangeError) -> None:
+    def _refuse(self, error: errors.ExchangeError) -> Closing:
         head = self._arrivals.head or self._arrivals.reader.take_rest()
         turn.refuse(self, self._around, self._client, error, head)
-        self._close(is_read=False)
+        return self._close(is_read=False)
 
-    def _close(self, is_read: bool) -> None:
+    def _close(self, is_read: bool) -> Closing:
         """Close once everything has been sent; linger if the client may still be sending."""
         self.sweep.drop(self)
         self._arrivals.body = None
@@ -219,6 +209,7 @@ class ClientConnection(protocol.Protocol):
             self._closing.close()
         else:
             self._closing.linger()
+        return self._closing
 
     # Connection, for the reply.
 

@@ -93,7 +93,8 @@ def test_one_exchange_is_one_line(
         check_shape(name, line)
 
 
-QUOTES = {"combined": 6, "common": 2, "own": 6}
+# A combined line of an error page ends with the id that the page shows.
+QUOTES = {"combined": (6, 8), "common": (2,), "own": (6,)}
 WORDS = {"squid": 10, "pool": 8}
 
 
@@ -105,7 +106,7 @@ def check_shape(name: str, line: str) -> None:
         assert found["client_host"] == "127.0.0.1"
     elif name in QUOTES:
         assert line.startswith("127.0.0.1 ")
-        assert line.count('"') == QUOTES[name], line
+        assert line.count('"') in QUOTES[name], line
     else:
         assert len(line.split()) == WORDS[name], line
 
