@@ -144,8 +144,11 @@ class ImmediateTransport(LeanConnection):
     @property
     def unsent(self) -> int:
         """Bytes written that the socket hasn't taken yet."""
-        waiting = len(self.dataBuffer) - self.offset + self._tempDataLen
-        return waiting if self._held is None else waiting + sum(map(len, self._held))
+        held, buffered = self._held, self.dataBuffer
+        if held is None and not buffered and not self._tempDataLen:
+            return 0
+        waiting = len(buffered) - self.offset + self._tempDataLen
+        return waiting if held is None else waiting + sum(map(len, held))
 
     def doRead(self) -> Exception | None:  # type: ignore[override]  # abortConnection's stand-in
         """Read once: to the protocol, or past it while a splice takes the input."""

@@ -7,7 +7,8 @@ proxy takes the word of Proxy-Authorization, and the site that of Authorization.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 from proxyapp import errors
 from proxyapp.exchange import Request, claim_of
@@ -49,11 +50,13 @@ class Users(Protocol):
         """Return what the proxy asks for a password with, because *rule* wants one."""
 
 
-class Verdict(NamedTuple):
-    """What was asked about a request, and what the rules say."""
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was asked about a request, and what the rules say; *is_plain*: yes, and no more."""
 
     question: Question
     decision: Decision
+    is_plain: bool
 
 
 # Service, client, user, method and origin, as they are at hand.
@@ -93,6 +96,8 @@ class Admission:
         """
         verdict = self._ask(request, record, None)
         users = self._users
+        if users is None and verdict.is_plain:
+            return verdict
         if users is None or not _matters(verdict.decision, record.service):
             return _admitted(verdict, record)
         claim = _claim(request, record)
@@ -148,7 +153,8 @@ class Admission:
         if origin is not None and service != _SITE:
             host, port = origin.host, origin.port
         question = Question(service, client, user, method[:LONGEST_METHOD], host, port)
-        verdict = Verdict(question, self._judge.judge(question, self._minute))
+        decision = self._judge.judge(question, self._minute)
+        verdict = Verdict(question, decision, decision.allowed and not decision.reported)
         if len(method) <= LONGEST_METHOD:
             room(self._memory)[kind] = verdict
         return verdict

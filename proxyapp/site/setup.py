@@ -184,10 +184,9 @@ class OwnUrls:
         return self._forward.respond(request, reply)
 
     def _may_be_own(self, origin: Origin) -> bool:
-        if origin.scheme != "http":
-            return False
         port = origin.port
-        return origin.host == SETUP_HOST or port in self._site_ports or port in self._proxy_ports
+        is_ours = port in self._site_ports or port in self._proxy_ports
+        return (is_ours or origin.host == SETUP_HOST) and origin.scheme == "http"
 
     async def _answer(self, responder: Responder, request: Request, reply: Reply) -> None:
         decision = self._may_read(request, reply.record.user)
