@@ -138,8 +138,8 @@ class Direction:
 class Relay:
     """Both directions between a client and an origin; *done* fires when both are gone.
 
-    Idle for *idle_timeout* seconds in both directions, or *close_timeout* seconds after the end
-    with bytes that nobody takes, it is cut.
+    Idle for *idle_timeout* seconds in both directions (and up to LOOK of that longer), or
+    *close_timeout* seconds after the end with bytes that nobody takes, it is cut.
     """
 
     def __init__(self, sweep: Sweep, idle_timeout: float, close_timeout: float) -> None:
