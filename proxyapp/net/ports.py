@@ -9,6 +9,7 @@ the backlog.
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import socket
@@ -36,6 +37,8 @@ _LAST = 16
 _PAUSE = 0.25
 # Counting ten thousand takes milliseconds, so it's done this seldom (seconds).
 _COUNT_EVERY = 0.1
+# An admin may change the limit of a process that runs (prlimit(1)).
+_LOOK_EVERY = 1.0
 
 
 class AcceptedTransport(ImmediateServer):
@@ -57,11 +60,15 @@ class AcceptedTransport(ImmediateServer):
 
 
 class Room(NamedTuple):
-    """How many descriptors there may be, and from which number or count on they are scarce."""
+    """How many descriptors there may be, and from which number or count on they are scarce.
+
+    *at_once* is how many there are certainly descriptors for while they aren't nearly used up.
+    """
 
     most: int
     scarce: int
     nearly_none: int
+    at_once: int
 
 
 def room() -> Room | None:
@@ -70,7 +77,8 @@ def room() -> Room | None:
     if most == resource.RLIM_INFINITY:
         return None
     headroom = min(_HEADROOM, most // _HEADROOM_PART)
-    return Room(most, most - headroom, most - min(_LAST, headroom // 2))
+    last = min(_LAST, headroom // 2)
+    return Room(most, most - headroom, most - last, max(1, last // 2))
 
 
 def count_descriptors(most: int) -> int:
@@ -91,20 +99,22 @@ class ImmediatePort(LeanPort):
     _counts = False
     _count = 0
     _counted_at = 0.0
+    _room: Room | None = None
+    _looked_at = -math.inf
 
     def doRead(self) -> None:
         """Accept what waits, or nobody for a while when descriptors are nearly used up."""
-        left = room()
+        now = cast(IReactorTime, self.reactor).seconds()
+        if now - self._looked_at >= _LOOK_EVERY:
+            self._looked_at, self._room = now, room()
+        left = self._room
         if left is None:
             super().doRead()
             return
         self.highest = count = self._used(left)
         if count < left.nearly_none:
             self.surplus_from = 0 if count >= left.scarce else left.scarce
-            # Of one event no more than there are certainly descriptors for.
-            self.numberAccepts = min(
-                self.numberAccepts, max(1, (left.most - left.nearly_none) // 2)
-            )
+            self.numberAccepts = min(self.numberAccepts, left.at_once)
             super().doRead()
             self._counts = self._counts or self.highest >= left.scarce
         if self.highest >= left.nearly_none:

@@ -198,7 +198,7 @@ class Upstream(protocol.Protocol):
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
         """The connection is gone: whoever waits is told."""
         self.is_broken = True
-        is_clean = reason.check(ConnectionDone) is not None
+        is_clean = isinstance(reason.value, ConnectionDone)
         if self._receiver is not None:
             self._receiver.lost(is_clean)
         else:

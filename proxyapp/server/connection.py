@@ -132,7 +132,7 @@ class ClientConnection(protocol.Protocol):
             self._closing.stop()
         self._on_lost(self._client)
         if self._receiver is not None:
-            self._receiver.lost(reason.check(ConnectionDone) is not None)
+            self._receiver.lost(isinstance(reason.value, ConnectionDone))
         elif self._turn is not None:
             self._turn.cancel()
 

@@ -24,10 +24,10 @@ from tests.net.loopback import Network, Witness, Witnesses, flow, open_descripto
 @pytest.mark.parametrize(
     ("most", "expected"),
     [
-        (64, Room(64, 48, 56)),
-        (100, Room(100, 75, 88)),
-        (1024, Room(1024, 768, 1008)),
-        (524288, Room(524288, 524032, 524272)),
+        (64, Room(64, 48, 56, 4)),
+        (100, Room(100, 75, 88, 6)),
+        (1024, Room(1024, 768, 1008, 8)),
+        (524288, Room(524288, 524032, 524272, 8)),
         (resource.RLIM_INFINITY, None),
     ],
 )
@@ -87,7 +87,8 @@ async def door(network: Network) -> AsyncIterator[Door]:
 
 
 def limit(monkeypatch: pytest.MonkeyPatch, left: Room | None) -> None:
-    """Let the port believe in this limit."""
+    """Let the port believe in this limit, and at once."""
+    monkeypatch.setattr(ports, "_LOOK_EVERY", 0.0)
     monkeypatch.setattr(ports, "room", lambda: left)
 
 
@@ -95,7 +96,7 @@ def limit(monkeypatch: pytest.MonkeyPatch, left: Room | None) -> None:
 async def test_plenty(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     """With enough of them, or without a limit, nobody is surplus, and nothing is counted."""
     monkeypatch.setattr(ports, "count_descriptors", lambda most: 1 / 0)
-    for left in (None, Room(1 << 20, 1 << 19, 1 << 19)):
+    for left in (None, Room(1 << 20, 1 << 19, 1 << 19, 8)):
         limit(monkeypatch, left)
         assert not ports.is_surplus((await door.next()).transport)
 
@@ -103,7 +104,7 @@ async def test_plenty(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
 @flow
 async def test_high_numbers(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection with a high number is surplus, and is accepted."""
-    limit(monkeypatch, Room(1000, 3, 900))
+    limit(monkeypatch, Room(1000, 3, 900, 8))
     assert ports.is_surplus((await door.next()).transport)
 
 
@@ -113,9 +114,9 @@ async def test_low_numbers_among_many(door: Door, monkeypatch: pytest.MonkeyPatc
     used = [500]
     monkeypatch.setattr(ports, "count_descriptors", lambda most: used[0])
     monkeypatch.setattr(ports, "_COUNT_EVERY", 0.0)
-    limit(monkeypatch, Room(1000, 3, 900))
+    limit(monkeypatch, Room(1000, 3, 900, 8))
     await door.next()
-    limit(monkeypatch, Room(1000, 500, 900))
+    limit(monkeypatch, Room(1000, 500, 900, 8))
     assert ports.is_surplus((await door.next()).transport)
     used[0] = 499
     assert not ports.is_surplus((await door.next()).transport)
@@ -130,7 +131,7 @@ async def test_nearly_none(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     """When they are nearly used up clients wait in the backlog, and come in later."""
     monkeypatch.setattr(ports, "count_descriptors", lambda most: 1000)
     monkeypatch.setattr(ports, "_COUNT_EVERY", 0.0)
-    limit(monkeypatch, Room(1000, 3, 4))
+    limit(monkeypatch, Room(1000, 3, 4, 8))
     await door.next()
     made = door.factory.next
     door.knock()
@@ -148,7 +149,7 @@ async def test_port_that_closes_meanwhile(
 ) -> None:
     """A port that is closed while it waits isn't opened again."""
     monkeypatch.setattr(ports, "_PAUSE", 0.0)
-    limit(monkeypatch, Room(1000, 3, 4))
+    limit(monkeypatch, Room(1000, 3, 4, 8))
     door = Door(network.reactor)
     await door.next()
     await door.close()
