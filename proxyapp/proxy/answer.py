@@ -7,11 +7,12 @@ from collections.abc import Callable
 from proxyapp import errors
 from proxyapp.net.task import Wakeup
 from proxyapp.stream import Body, Sink, Source
-from proxyapp.wire import bodies, framing, heads, parser
+from proxyapp.wire import bodies, framing, heads
 from proxyapp.wire.framing import NO_BODY, UNTIL_CLOSE, Framing, Kind
 from proxyapp.wire.headers import NO_FIELDS
-from proxyapp.wire.heads import HeadLimits, HeadReader
+from proxyapp.wire.heads import HeadReader
 from proxyapp.wire.messages import ResponseHead
+from proxyapp.wire.parser import ResponseParser
 
 # An origin that announces more interim responses than this isn't making progress.
 MAX_INTERIM = 64
@@ -35,9 +36,9 @@ class Answer:
     __slots__ = (
         "_body",
         "_interim_left",
-        "_limits",
         "_method",
         "_on_interim",
+        "_parser",
         "_reader",
         "_rest",
         "_source",
@@ -51,7 +52,7 @@ class Answer:
     )
 
     def __init__(
-        self, source: Source, method: bytes, on_interim: OnInterim, limits: HeadLimits
+        self, source: Source, method: bytes, on_interim: OnInterim, parser: ResponseParser
     ) -> None:
         self.arrived = Wakeup()
         self.head: ResponseHead | None = None
@@ -64,7 +65,7 @@ class Answer:
         self._source = source
         self._method = method
         self._on_interim = on_interim
-        self._limits = limits
+        self._parser = parser
         self._interim_left = MAX_INTERIM
         self._reader: HeadReader | None = None
         self._rest = b""
@@ -100,9 +101,9 @@ class Answer:
             self._read_body(data)
             return
         try:
-            end = heads.whole_head(data, self._limits) if self._reader is None else 0
+            end = heads.whole_head(data, self._parser.limits) if self._reader is None else 0
             if end and data[9:10] >= _FINAL:
-                self._take_final(parser.parse_response(data[:end], self._limits), data[end:])
+                self._take_final(self._parser.parse(data[:end]), data[end:])
             else:
                 self._gather(data)
         except errors.ClientFault as fault:
@@ -111,10 +112,10 @@ class Answer:
     def _gather(self, data: bytes) -> None:
         """Take heads that come in pieces, or several at once."""
         if self._reader is None:
-            self._reader = HeadReader(self._limits)
+            self._reader = HeadReader(self._parser.limits)
         self._reader.feed(data)
         while self.head is None and (found := self._reader.next_head()) is not None:
-            head = parser.parse_response(found, self._limits)
+            head = self._parser.parse(found)
             if head.status >= 200 or head.status == 101:
                 self._take_final(head, self._reader.take_rest())
             else:

@@ -43,6 +43,13 @@ class _Passage(NamedTuple):
     section: bytes
 
 
+class _WayBack(NamedTuple):
+    """What becomes of a response, for as long as its origin sends the same; see _Passage."""
+
+    key: tuple[object, ...]
+    head: OutgoingResponse
+
+
 class ForwardProxyResource:
     """Forwards requests through the pool. *retries* is how often a lost one is sent again."""
 
@@ -136,7 +143,14 @@ class ForwardProxyResource:
         assert head is not None
         fields = head.fields
         reply.record.content_type = fields.combined.get(b"content-type", b"")
-        return OutgoingResponse(head.status, head.reason, [], hops.response_lines(head, self._hop))
+        key = (self, head.status, head.reason, head.minor)
+        way_back = fields.memo
+        if isinstance(way_back, _WayBack) and way_back.key == key:
+            return way_back.head
+        lines = hops.response_lines(head, self._hop)
+        outgoing = OutgoingResponse(head.status, head.reason, [], lines)
+        fields.memo = _WayBack(key, outgoing)
+        return outgoing
 
     async def _stream(
         self, request: Request, upstream: Upstream, answer: Answer, reply: Reply

@@ -24,6 +24,7 @@ from proxyapp.wire import writer
 from proxyapp.wire.framing import Framing, Kind
 from proxyapp.wire.headers import Fields
 from proxyapp.wire.heads import HeadLimits
+from proxyapp.wire.parser import ResponseParser
 from proxyapp.wire.target import Origin
 
 # How long the other end may take to agree to the end of an idle connection, in seconds.
@@ -69,7 +70,7 @@ class Upstream(protocol.Protocol):
         self.slot = 0
         self._keeper = keeper
         self._timeouts = timeouts
-        self._limits = limits
+        self._parser = ResponseParser(limits)
         self._answer: Answer | None = None
         self._receiver: Receiver | None = None
         self.upload: Deferred[None] | None = None  # the body of the request, on its way
@@ -89,7 +90,7 @@ class Upstream(protocol.Protocol):
 
         1xx heads go to *on_interim*. The answer fails with ConnectionEnded or ResponseTimeout.
         """
-        self._answer = answer = Answer(self, method, on_interim, self._limits)
+        self._answer = answer = Answer(self, method, on_interim, self._parser)
         self._is_sending = has_body
         if self.is_broken:
             answer.input_ended(is_clean=False)

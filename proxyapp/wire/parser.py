@@ -45,19 +45,31 @@ class _Nobody:
 _NOBODY = _Nobody()
 
 
-class RequestParser:
-    """Reads the request heads of one connection.
+class _HeadParser:
+    """Reads the heads of one connection.
 
-    A client repeats its fields from request to request; a field section that is the last one again
-    gives the same Fields, so that they, and what others derive from them, cost nothing.
+    A client repeats its fields from request to request, and an origin while it is asked for the
+    same. A field section that is the last one again gives the same Fields, so that they, and what
+    others derive from them, cost nothing.
     """
 
-    __slots__ = ("_fields", "_limits", "_section")
+    __slots__ = ("_fields", "_section", "limits")
 
     def __init__(self, limits: HeadLimits) -> None:
-        self._limits = limits
+        self.limits = limits
         self._section = b""
         self._fields = NO_FIELDS
+
+    def _remember(self, section: bytes, fields: Fields) -> Fields:
+        if len(section) <= _LONGEST_REMEMBERED:
+            self._section, self._fields = section, fields
+        return fields
+
+
+class RequestParser(_HeadParser):
+    """Reads the request heads of one connection."""
+
+    __slots__ = ()
 
     def parse(self, head: bytes) -> RequestHead:
         """Return the request in *head*, one whole head with its final empty line.
@@ -78,13 +90,32 @@ class RequestParser:
 
     def _read(self, section: bytes) -> Fields:
         fields = _read_fields(
-            httptools.HttpRequestParser, b"POST / HTTP/1.1\r\n", section, self._limits
+            httptools.HttpRequestParser, b"POST / HTTP/1.1\r\n", section, self.limits
         )
         if b"host" in fields.repeated:
             raise errors.BadRequest("more than one Host field")
-        if len(section) <= _LONGEST_REMEMBERED:
-            self._section, self._fields = section, fields
-        return fields
+        return self._remember(section, fields)
+
+
+class ResponseParser(_HeadParser):
+    """Reads the response heads of one connection."""
+
+    __slots__ = ()
+
+    def parse(self, head: bytes) -> ResponseHead:
+        """Return the response in *head*, one whole head with its final empty line.
+
+        Raises BadRequest or HeadTooLarge, which the caller turns into the origin's fault.
+        """
+        end = head.find(b"\n") + 1
+        status, reason, minor = _parse_status_line(head[:end])
+        section = head[end:]
+        fields = self._fields if section == self._section else self._read(section)
+        return ResponseHead(status, reason, minor, fields)
+
+    def _read(self, section: bytes) -> Fields:
+        parser = httptools.HttpResponseParser
+        return self._remember(section, _read_fields(parser, _STATUS_SHOWN, section, self.limits))
 
 
 def _request_line_fault(head: bytes) -> errors.ClientFault:
@@ -106,14 +137,8 @@ def parse_request(head: bytes, limits: HeadLimits) -> RequestHead:
 
 
 def parse_response(head: bytes, limits: HeadLimits) -> ResponseHead:
-    """Return the response in *head*, one whole head with its final empty line.
-
-    Raises BadRequest or HeadTooLarge, which the caller turns into the origin's fault.
-    """
-    end = head.find(b"\n") + 1
-    status, reason, minor = _parse_status_line(head[:end])
-    fields = _read_fields(httptools.HttpResponseParser, _STATUS_SHOWN, head[end:], limits)
-    return ResponseHead(status, reason, minor, fields)
+    """Return the response in *head*; see ResponseParser."""
+    return ResponseParser(limits).parse(head)
 
 
 # There are few different ones, and all are short: the longest kept are as long as a head may be,

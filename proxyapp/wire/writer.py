@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import http
 from collections.abc import Sequence
 
@@ -41,11 +42,16 @@ def response_head(head: OutgoingResponse) -> bytes:
 
     Raises InternalError where a part of it would begin a line of its own.
     """
-    lines = [b"HTTP/1.1 %d %b" % (head.status, head.reason), *head.lines]
+    lines = [_status_line(head.status, head.reason), *head.lines]
     if head.fields:
         lines += map(_line, head.fields)
     lines += _NO_MORE
     return _checked(b"\r\n".join(lines), len(lines) - 1)
+
+
+@functools.lru_cache(maxsize=128)
+def _status_line(status: int, reason: bytes) -> bytes:
+    return b"HTTP/1.1 %d %b" % (status, reason)
 
 
 def section(lines: Sequence[bytes]) -> bytes:

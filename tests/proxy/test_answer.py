@@ -17,6 +17,7 @@ from proxyapp.stream import HOLD
 from proxyapp.wire.framing import Kind
 from proxyapp.wire.heads import HeadLimits
 from proxyapp.wire.messages import ResponseHead
+from proxyapp.wire.parser import ResponseParser
 from tests.support import MemorySource, RecordedReply, Witness, connect, response
 
 CHUNKED = b"Transfer-Encoding: chunked"
@@ -30,7 +31,9 @@ class Awaited:
         clock = Clock()
         self.source = MemorySource(connect(clock, Witness()), Sweep(clock))
         self.interims: list[int] = []
-        self.answer = Answer(self.source, method, self._note, limits or HeadLimits())
+        self.answer = Answer(
+            self.source, method, self._note, ResponseParser(limits or HeadLimits())
+        )
         self.has_arrived = False
         self.error: Exception | None = None
         self.sink = RecordedReply(connect(clock, Witness()))
@@ -252,6 +255,6 @@ def test_nobody_reads() -> None:
     """A body that comes faster than it is wanted pauses its connection."""
     clock = Clock()
     source = MemorySource(connect(clock, Witness()), Sweep(clock))
-    answer = Answer(source, b"GET", lambda head: None, HeadLimits())
+    answer = Answer(source, b"GET", lambda head: None, ResponseParser(HeadLimits()))
     answer.received(response(b"200 OK", b"Content-Length: 300000", body=b"x" * HOLD))
     assert not source.far.is_reading

@@ -136,6 +136,23 @@ def test_the_same_fields_again() -> None:
             client.hears(OK_PASSED_ON)
 
 
+def test_the_same_answer_again() -> None:
+    """What an origin repeats is remembered, but never for another status, version or client."""
+    with script() as stage:
+        client = stage.client()
+        fields = [b"Content-Length: 2", b"Connection: keep-alive", b"X-A: 1"]
+        for status in (b"200 OK", b"200 OK", b"404 OK", b"200 Fine", b"206 OK", b"200 OK"):
+            client.says(get())
+            stage.origin.hears(passed_on(b"/"))
+            stage.origin.says(response(status, *fields, body=b"hi"))
+            expected = [b"Content-Length: 2", b"X-A: 1"]
+            client.hears(response(status, *expected, body=b"hi", via=True))
+        client.says(get())
+        stage.origin.hears(passed_on(b"/"))
+        stage.origin.says(response(b"200 OK", *fields, body=b"hi").replace(b"/1.1", b"/1.0", 1))
+        assert b"\r\nVia: 1.0 px\r\n" in client.all_heard()
+
+
 def test_a_loop_is_not_forgotten() -> None:
     """The second request with the Via of a loop is refused like the first."""
     with script() as stage:
