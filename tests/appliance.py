@@ -143,11 +143,14 @@ class Running:
 
         return wait_for(enough, f"{count} lines in {log}")
 
-    def line_with(self, text: str) -> str:
-        """Return the one line of the request log that holds *text*, once it is there."""
+    def line_with(self, text: str, since: int = 0) -> str:
+        """Return the one line of the request log that holds *text*, once it is there.
+
+        *since* is the size the log had before: the kernel gives ports out again.
+        """
 
         def found() -> list[str]:
-            return [line for line in self.log.read_text().splitlines() if text in line]
+            return [line for line in self.log.read_text()[since:].splitlines() if text in line]
 
         (line,) = wait_for(found, f"a line with {text}")
         return line

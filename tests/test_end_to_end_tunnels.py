@@ -165,13 +165,14 @@ def test_idle_timeout(start_appliance: StartAppliance, connect: Connect) -> None
 
 def test_counts_in_the_log(talk: Talk, running: Running) -> None:
     """One line when it ends, with the bytes of either way."""
+    before = running.log.stat().st_size
     with Origin(lambda far: far.send(far.exactly(3), b"0123456789")) as far:
         talk.send(connecting(far.authority), b"ab")
         talk.response(b"CONNECT")
         talk.send(b"c")
         assert talk.rest() == b"abc0123456789"
         talk.close()
-        line = json.loads(running.line_with(far.authority))
+        line = json.loads(running.line_with(far.authority, before))
     assert (line["status"], line["sent"], line["received"]) == (200, 13, 3)
     assert (line["service"], line["method"]) == ("tunnel", "CONNECT")
     assert (line["target"], line["upstream"]) == (far.authority, far.authority)
