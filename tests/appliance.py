@@ -152,7 +152,7 @@ class Running:
         def found() -> list[str]:
             return [line for line in self.log.read_text()[since:].splitlines() if text in line]
 
-        (line,) = wait_for(found, f"a line with {text}")
+        line = wait_for(found, f"a line with {text}")[-1]
         return line
 
     def send_signal(self, number: int) -> None:
