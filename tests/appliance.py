@@ -144,16 +144,20 @@ class Running:
         return wait_for(enough, f"{count} lines in {log}")
 
     def line_with(self, text: str, since: int = 0) -> str:
-        """Return the one line of the request log that holds *text*, once it is there.
+        """Return the last line of the request log that holds *text*, once there is one.
 
-        *since* is the size the log had before: the kernel gives ports out again.
+        Only what came after the first *since* characters counts: the kernel gives ports out again.
         """
 
         def found() -> list[str]:
             return [line for line in self.log.read_text()[since:].splitlines() if text in line]
 
-        line = wait_for(found, f"a line with {text}")[-1]
-        return line
+        return wait_for(found, f"a line with {text}")[-1]
+
+    @property
+    def logged(self) -> int:
+        """How many characters the request log has so far."""
+        return len(self.log.read_text()) if self.log.exists() else 0
 
     def send_signal(self, number: int) -> None:
         """Send the process a signal."""

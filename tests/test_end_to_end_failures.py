@@ -92,24 +92,25 @@ CLIENT_FAULTS = {
 @pytest.mark.parametrize(("status", "sent"), CLIENT_FAULTS.values(), ids=CLIENT_FAULTS)
 def test_client_faults(talk: Talk, impatient: Running, status: int, sent: bytes) -> None:
     """A fault of the client's is answered, logged and ends the connection."""
-    port = talk.socket.getsockname()[1]
+    before, port = impatient.logged, talk.socket.getsockname()[1]
     talk.send(sent)
     answer = talk.response()
     assert (answer.status, answer.head.one(b"connection")) == (status, b"close")
     assert answer.head.one(b"content-type") == b"text/plain; charset=utf-8"
     assert talk.rest() == b""
-    line = json.loads(impatient.line_with(f'"client_port":{port},'))
+    line = json.loads(impatient.line_with(f'"client_port":{port},', before))
     assert (line["status"], bool(line["reason"])) == (status, True)
     assert "secret" not in json.dumps(line)
 
 
 def test_slow_head(talk: Talk, impatient: Running) -> None:
     """A head that doesn't come to its end in time is answered 408."""
+    before = impatient.logged
     talk.send(b"GET http://h/ HTTP/1.1\r\nHo")
     answer = talk.response()
     assert (answer.status, answer.head.one(b"connection")) == (408, b"close")
     port = talk.socket.getsockname()[1]
-    assert json.loads(impatient.line_with(f'"client_port":{port},'))["status"] == 408
+    assert json.loads(impatient.line_with(f'"client_port":{port},', before))["status"] == 408
 
 
 def test_slow_second_head(talk: Talk, origin: Origin[Routes]) -> None:
@@ -143,10 +144,13 @@ def test_chunks_beyond_the_limit(talk: Talk, origin: Origin[Routes]) -> None:
 
 def test_idle_client(talk: Talk, origin: Origin[Routes], impatient: Running) -> None:
     """An idle connection is closed without a word, and without a line."""
+    before = impatient.logged
     talk.send(get(origin, "/idle"))
     assert talk.response().status == 200
     assert talk.rest() == b""
-    assert f"{origin.authority}/idle" in impatient.line_with(f"{talk.socket.getsockname()[1]},")
+    assert f"{origin.authority}/idle" in impatient.line_with(
+        f"{talk.socket.getsockname()[1]},", before
+    )
 
 
 def test_client_that_leaves(impatient: Running, connect: Connect, origin: Origin[Routes]) -> None:

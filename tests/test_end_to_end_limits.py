@@ -184,7 +184,8 @@ def test_bandwidth(scene: Scene, way: Way) -> None:
 def test_shared_and_fair(scene: Scene) -> None:
     """Connections of one client share the bandwidth, and none gets it all."""
     seconds = timed(scene, [download, file_of_the_site, chunked_download, tunnel_down])
-    assert min(seconds) > 3 * SIZE / RATE - BURST
+    # Without sharing, the first would be through after SIZE / RATE.
+    assert min(seconds) > 2.5 * SIZE / RATE - BURST
     assert max(seconds) < 4 * SIZE / RATE * PATIENCE
 
 

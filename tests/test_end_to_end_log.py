@@ -70,11 +70,11 @@ def test_one_line_for_each_end(
 def test_what_a_line_knows(running: Running, connect: Connect, origin: Origin[Routes]) -> None:
     """Sizes, times, both ends and what the client said about itself."""
     origin.served.on(b"/known", fixed(b"12345", b"Content-Type: text/x-five"))
-    talk = connect(running.proxy)
+    before, talk = running.logged, connect(running.proxy)
     lines = ("Content-Length: 3", "User-Agent: me", "Referer: http://u:p@r/")
     talk.send(get(origin, "/known", *lines), b"abc")
     talk.response()
-    line = json.loads(running.line_with(f'"client_port":{port_of(talk)},'))
+    line = json.loads(running.line_with(f'"client_port":{port_of(talk)},', before))
     assert (line["sent"], line["received"], line["status"]) == (5, 3, 200)
     assert (line["user_agent"], line["referer"]) == ("me", "http://***@r/")
     assert (line["upstream"], line["reuse"]) == (origin.authority, "new")
@@ -84,11 +84,11 @@ def test_what_a_line_knows(running: Running, connect: Connect, origin: Origin[Ro
 
 def test_no_line_can_be_forged(running: Running, connect: Connect, origin: Origin[Routes]) -> None:
     """Quotes, control characters and foreign bytes are escaped."""
-    talk = connect(running.proxy)
+    before, talk = running.logged, connect(running.proxy)
     agent = 'a" 200 \\ \xff\t"b'
     talk.send(get(origin, "/f%0aorged", f"User-Agent: {agent}"))
     talk.response()
-    line = running.line_with(f'"client_port":{port_of(talk)},')
+    line = running.line_with(f'"client_port":{port_of(talk)},', before)
     assert line.isascii()
     assert line.isprintable()
     assert json.loads(line)["user_agent"].startswith('a" 200 ')

@@ -67,13 +67,13 @@ def test_download_in_constant_memory(
         pour(visit.talk, SIZE, is_chunked)
 
     origin.served.on(b"/", download)
-    before = running.memory()
+    before, logged = running.memory(), running.logged
     talk = connect(running.proxy)
     talk.send(b"GET ", origin.url, b"/ HTTP/1.1\r\nHost: ", origin.authority.encode(), b"\r\n\r\n")
     talk.head()
     drink(talk, SIZE, is_chunked)
     assert running.grown(before) < GROWTH
-    assert f'"sent":{SIZE}' in running.line_with(f'"url":"{origin.url.decode()}/"')
+    assert f'"sent":{SIZE}' in running.line_with(f'"url":"{origin.url.decode()}/"', logged)
 
 
 @each_framing
@@ -87,14 +87,14 @@ def test_upload_in_constant_memory(
         visit.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\ngot")
 
     origin.served.on(b"/", upload)
-    before = running.memory()
+    before, logged = running.memory(), running.logged
     talk = connect(running.proxy)
     talk.send(b"PUT ", origin.url, b"/ HTTP/1.1\r\nHost: ", origin.authority.encode(), b"\r\n")
     talk.send(framing(SIZE, is_chunked), b"\r\n")
     pour(talk, SIZE, is_chunked)
     assert talk.response().body == b"got"
     assert running.grown(before) < GROWTH
-    assert f'"received":{SIZE}' in running.line_with(f'"url":"{origin.url.decode()}/"')
+    assert f'"received":{SIZE}' in running.line_with(f'"url":"{origin.url.decode()}/"', logged)
 
 
 def test_tunnel_in_constant_memory(running: Running, connect: Connect) -> None:
@@ -108,7 +108,7 @@ def test_tunnel_in_constant_memory(running: Running, connect: Connect) -> None:
         pouring.join()
 
     with Origin(both) as far:
-        before = running.memory()
+        before, logged = running.memory(), running.logged
         talk = connect(running.proxy)
         authority = far.authority.encode()
         talk.send(b"CONNECT ", authority, b" HTTP/1.1\r\nHost: ", authority, b"\r\n\r\n")
@@ -116,7 +116,7 @@ def test_tunnel_in_constant_memory(running: Running, connect: Connect) -> None:
         both(talk)
         assert running.grown(before) < GROWTH
         talk.close()
-        line = running.line_with(far.authority)
+        line = running.line_with(far.authority, logged)
     assert f'"sent":{size},"received":{size}' in line
 
 
