@@ -28,13 +28,17 @@ class Client:
 
 @dataclass(slots=True, unsafe_hash=True)
 class Request:
-    """A request whose head has arrived; its *body* may still be on its way."""
+    """A request whose head has arrived; its *body* may still be on its way.
+
+    *ttl* is for how many seconds its answer is stored, where we say so and not the origin.
+    """
 
     head: RequestHead
     target: Target
     client: Client
     framing: Framing
     body: stream.Body
+    ttl: float | None = None
 
 
 def claim_of(request: Request, field: bytes) -> Claim:

@@ -36,9 +36,11 @@ FLOORS: dict[str, set[str]] = {
     "credentials": {"errors", "rules", "passwords"},
     "limits": {"errors", "rules", "net"},
     "proxy": EXCHANGE,
+    "cache": EXCHANGE,
     "site": EXCHANGE,
     "server": EXCHANGE,
-    "service": EXCHANGE | {"requestlog", "credentials", "limits", "proxy", "site", "server"},
+    "service": EXCHANGE
+    | {"requestlog", "credentials", "limits", "proxy", "cache", "site", "server"},
     "explain": GROUND,
     "against": GROUND,
     "tap": {"config", "rules", "explain", "against", "net", "service"},

@@ -16,8 +16,9 @@ class Record:
 
     Times are seconds, *started* since the epoch. *sent* and *received* are body or tunnel bytes to
     and from the client. *url* is the one fetched where it isn't the target of the request *asked*.
-    *rule* is what refused, *reported* the rule that would have. *request_id* is empty until
-    somebody needs it.
+    *rule* is what refused, *reported* the rule that would have. *cache* says what became of the
+    request there: hit, miss, stale, revalidated, refreshed, collapsed or partial; empty where it
+    wasn't asked. *request_id* is empty until somebody needs it.
     """
 
     started: float = 0.0
@@ -35,6 +36,7 @@ class Record:
     upstream: str = ""
     reuse: str = ""
     tls: str = ""
+    cache: str = ""
     error: str = ""
     reason: str = ""
     rule: str = ""
