@@ -101,6 +101,11 @@ class Reply(Protocol):
         isn't any more what its status says; then the connection is cut before its last byte.
         """
 
+    async def pass_on_pieces(
+        self, head: OutgoingResponse, file: File, pieces: Sequence[bytes | ByteRange]
+    ) -> None:
+        """Send what came from elsewhere as `pass_on` does, and its body as `answer_pieces`."""
+
     def begin(self, head: OutgoingResponse, body: Framing, is_last: bool = False) -> stream.Sink:
         """Begin a streamed response; return where its body goes.
 
@@ -112,6 +117,64 @@ class Reply(Protocol):
 
     def take_over(self, head: OutgoingResponse | None, receiver: stream.Receiver) -> TakenOver:
         """Send *head* and stop speaking HTTP: what arrives from now on goes to *receiver*."""
+
+
+class ReplyAround:
+    """A Reply that hands everything on to *inner*; whoever changes answers derives from it."""
+
+    def __init__(self, inner: Reply) -> None:
+        self.inner = inner
+        self.record = inner.record
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.inner!r}>"
+
+    @property
+    def local_host(self) -> str:
+        """See Reply."""
+        return self.inner.local_host
+
+    @property
+    def local_port(self) -> int:
+        """See Reply."""
+        return self.inner.local_port
+
+    @property
+    def has_begun(self) -> bool:
+        """See Reply."""
+        return self.inner.has_begun
+
+    def interim(self, head: OutgoingResponse) -> None:
+        """See Reply."""
+        self.inner.interim(head)
+
+    def answer(self, head: OutgoingResponse, body: bytes) -> None:
+        """See Reply."""
+        self.inner.answer(head, body)
+
+    def pass_on(self, head: OutgoingResponse, body: bytes) -> None:
+        """See Reply."""
+        self.inner.pass_on(head, body)
+
+    async def answer_pieces(
+        self, head: OutgoingResponse, file: File, pieces: Sequence[bytes | ByteRange]
+    ) -> None:
+        """See Reply."""
+        await self.inner.answer_pieces(head, file, pieces)
+
+    async def pass_on_pieces(
+        self, head: OutgoingResponse, file: File, pieces: Sequence[bytes | ByteRange]
+    ) -> None:
+        """See Reply."""
+        await self.inner.pass_on_pieces(head, file, pieces)
+
+    def begin(self, head: OutgoingResponse, body: Framing, is_last: bool = False) -> stream.Sink:
+        """See Reply."""
+        return self.inner.begin(head, body, is_last)
+
+    def take_over(self, head: OutgoingResponse | None, receiver: stream.Receiver) -> TakenOver:
+        """See Reply."""
+        return self.inner.take_over(head, receiver)
 
 
 class Responder(Protocol):
@@ -126,6 +189,7 @@ __all__ = [
     "Client",
     "Fields",
     "Reply",
+    "ReplyAround",
     "Request",
     "Responder",
     "TakenOver",

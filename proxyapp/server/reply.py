@@ -113,7 +113,14 @@ class ClientReply:
     ) -> None:
         """See Reply."""
         size = sum(_size(piece) for piece in pieces)
-        self.begin(_own(head, size, self.record, self._seconds()), Framing(Kind.LENGTH, size))
+        own = _own(head, size, self.record, self._seconds())
+        await self.pass_on_pieces(own, file, pieces)
+
+    async def pass_on_pieces(
+        self, head: OutgoingResponse, file: sendfile.File, pieces: Sequence[bytes | ByteRange]
+    ) -> None:
+        """See Reply."""
+        self.begin(head, Framing(Kind.LENGTH, sum(_size(piece) for piece in pieces)))
         for piece in pieces if self._has_body else ():
             if isinstance(piece, bytes):
                 self.write(piece)
