@@ -93,18 +93,19 @@ class Reply(Protocol):
         """Send a whole response that came from elsewhere, with its Content-Length, in one go."""
 
     async def answer_pieces(
-        self, head: OutgoingResponse, file: File, pieces: Sequence[bytes | ByteRange]
+        self,
+        head: OutgoingResponse,
+        file: File,
+        pieces: Sequence[bytes | ByteRange],
+        is_ours: bool = True,
     ) -> None:
         """Send *pieces* as the body: bytes as they are, ranges out of *file*.
+
+        An answer that isn't ours came from elsewhere, with its Content-Length.
 
         The caller closes *file* afterwards. Raises ClientGone, and InternalError where the file
         isn't any more what its status says; then the connection is cut before its last byte.
         """
-
-    async def pass_on_pieces(
-        self, head: OutgoingResponse, file: File, pieces: Sequence[bytes | ByteRange]
-    ) -> None:
-        """Send what came from elsewhere as `pass_on` does, and its body as `answer_pieces`."""
 
     def begin(self, head: OutgoingResponse, body: Framing, is_last: bool = False) -> stream.Sink:
         """Begin a streamed response; return where its body goes.
@@ -157,16 +158,14 @@ class ReplyAround:
         self.inner.pass_on(head, body)
 
     async def answer_pieces(
-        self, head: OutgoingResponse, file: File, pieces: Sequence[bytes | ByteRange]
+        self,
+        head: OutgoingResponse,
+        file: File,
+        pieces: Sequence[bytes | ByteRange],
+        is_ours: bool = True,
     ) -> None:
         """See Reply."""
-        await self.inner.answer_pieces(head, file, pieces)
-
-    async def pass_on_pieces(
-        self, head: OutgoingResponse, file: File, pieces: Sequence[bytes | ByteRange]
-    ) -> None:
-        """See Reply."""
-        await self.inner.pass_on_pieces(head, file, pieces)
+        await self.inner.answer_pieces(head, file, pieces, is_ours)
 
     def begin(self, head: OutgoingResponse, body: Framing, is_last: bool = False) -> stream.Sink:
         """See Reply."""

@@ -109,18 +109,17 @@ class ClientReply:
         self.transport.write(data)
 
     async def answer_pieces(
-        self, head: OutgoingResponse, file: sendfile.File, pieces: Sequence[bytes | ByteRange]
+        self,
+        head: OutgoingResponse,
+        file: sendfile.File,
+        pieces: Sequence[bytes | ByteRange],
+        is_ours: bool = True,
     ) -> None:
         """See Reply."""
         size = sum(_size(piece) for piece in pieces)
-        own = _own(head, size, self.record, self._seconds())
-        await self.pass_on_pieces(own, file, pieces)
-
-    async def pass_on_pieces(
-        self, head: OutgoingResponse, file: sendfile.File, pieces: Sequence[bytes | ByteRange]
-    ) -> None:
-        """See Reply."""
-        self.begin(head, Framing(Kind.LENGTH, sum(_size(piece) for piece in pieces)))
+        if is_ours:
+            head = _own(head, size, self.record, self._seconds())
+        self.begin(head, Framing(Kind.LENGTH, size))
         for piece in pieces if self._has_body else ():
             if isinstance(piece, bytes):
                 self.write(piece)
