@@ -1,0 +1,103 @@
+"""Which fetches are under way, and what the origin is asked for each."""
+
+from __future__ import annotations
+
+from proxyapp.cache.entry import Entry
+from proxyapp.cache.fill import Fill
+from proxyapp.cache.wanted import Means, Passed, Place, Wanted
+from proxyapp.exchange import Request
+from proxyapp.rules.caching import parts
+from proxyapp.rules.caching.rules import OnRange
+from proxyapp.rules.memory import room
+
+# That answers go to one client only is remembered for this long, in seconds: nobody waits for
+# such an answer in vain.
+_UNSHARED_FOR = 120.0
+_CONDITIONS = (b"if-none-match", b"if-modified-since", b"if-range")
+# Whoever says one of these has wishes of its own about what is good enough.
+_WISHES = (b"cache-control", b"pragma")
+
+
+class Fetches:
+    """The fetches that more than one client may wait for, by key."""
+
+    def __init__(self, means: Means) -> None:
+        self._means = means
+        self._shared: dict[bytes, Fill] = {}
+        self._unshared: dict[bytes, float] = {}
+
+    def __repr__(self) -> str:
+        return f"<Fetches {len(self._shared)}>"
+
+    def joinable(self, request: Request, place: Place) -> Fill | None:
+        """Return a fetch that answers *request* as well, None if there is none."""
+        fill = self._shared.get(place.key)
+        if fill is None or not fill.is_open or place.rule.is_judged_by_origin:
+            return None
+        combined = request.head.fields.combined
+        return None if any(name in combined for name in _WISHES) else fill
+
+    def new(self, request: Request, place: Place, entry: Entry | None) -> Fill:
+        """Return a fetch for *request*, which *entry* may help to answer."""
+        wanted, is_shared, is_kept_up = self._wanted(request, place, entry)
+        is_shared = is_shared and not self._is_unshared(place)
+        return self._fill(wanted, is_shared, is_kept_up)
+
+    def alone(self, request: Request, place: Place) -> Fill:
+        """Return a fetch of exactly what *request* asks for, for nobody else."""
+        return self._fill(Wanted(request, request.head, place), is_shared=False)
+
+    def validate(self, request: Request, place: Place, entry: Entry) -> None:
+        """Ask in the background whether *entry* is still right."""
+        if place.key not in self._shared:
+            asking = parts.validating(request.head, entry.stored)
+            wanted = Wanted(request, asking, place, entry)
+            self._fill(wanted, is_shared=True, is_kept_up=True).begin()
+
+    def outdate(self, key: bytes) -> None:
+        """What is being fetched for *key* may be old already."""
+        fill = self._shared.pop(key, None)
+        if fill is not None:
+            fill.is_outdated = True
+
+    def _wanted(
+        self, request: Request, place: Place, entry: Entry | None
+    ) -> tuple[Wanted, bool, bool]:
+        """Return what to ask for, whether others may join, and whether it goes on without them."""
+        head = request.head
+        fields = head.fields.combined
+        if entry is not None and entry.is_complete:
+            asking = parts.validating(head, entry.stored)
+            return Wanted(request, asking, place, entry), True, False
+        if b"range" in fields:
+            if place.rule.range is OnRange.FILL:
+                return Wanted(request, parts.unconditional(head), place), True, True
+            return Wanted(request, head, place, entry), False, False
+        if entry is not None and entry.extents and entry.extents[0][0] == 0:
+            start = entry.extents[0][1]
+            rest = parts.continuing(head, entry.stored, start)
+            if rest is not None:
+                return Wanted(request, rest, place, entry, start), True, False
+        is_conditional = any(name in fields for name in _CONDITIONS)
+        return Wanted(request, head, place), not is_conditional, False
+
+    def _is_unshared(self, place: Place) -> bool:
+        until = self._unshared.get(place.key)
+        return place.rule.is_judged_by_origin or (
+            until is not None and until > self._means.sweep.now
+        )
+
+    def _fill(self, wanted: Wanted, is_shared: bool, is_kept_up: bool = False) -> Fill:
+        fill = Fill(self._means, wanted, self._ended, is_kept_up)
+        if is_shared:
+            self._shared[wanted.place.key] = fill
+        return fill
+
+    def _ended(self, fill: Fill) -> None:
+        key = fill.wanted.place.key
+        if self._shared.get(key) is fill:
+            del self._shared[key]
+        if isinstance(fill.outcome, Passed):
+            room(self._unshared)[key] = self._means.sweep.now + _UNSHARED_FOR
+        elif fill.outcome is not None:
+            self._unshared.pop(key, None)

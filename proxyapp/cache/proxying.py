@@ -1,0 +1,205 @@
+"""Answers requests from the cache, or fetches what isn't there: between a client and its origin."""
+
+from __future__ import annotations
+
+from proxyapp import errors
+from proxyapp.cache import serving
+from proxyapp.cache.entry import Entry, EntryGone
+from proxyapp.cache.fetches import Fetches
+from proxyapp.cache.fill import Fill
+from proxyapp.cache.following import follow
+from proxyapp.cache.growing import Growing
+from proxyapp.cache.serving import Why
+from proxyapp.cache.wanted import Means, Passed, Place, Ready
+from proxyapp.cache.witness import Witness
+from proxyapp.exchange import Reply, Request
+from proxyapp.rules.caching import keys, reuse, varying
+from proxyapp.rules.caching.reuse import Use
+from proxyapp.rules.caching.rules import CacheRules
+from proxyapp.rules.caching.stored import Stored
+from proxyapp.rules.ranges import ByteRange
+from proxyapp.wire.framing import CHUNKED, NO_BODY, Framing, Kind
+from proxyapp.wire.target import Origin
+
+# Who asks for something further ahead than this of what grows fetches it alone, in bytes.
+_AHEAD = 8 << 20
+
+
+class CachingProxy:
+    """A responder in front of the one that asks origins, which is that of *means*."""
+
+    def __init__(self, means: Means, rules: CacheRules) -> None:
+        self._means = means
+        self._rules = rules
+        self._fetches = Fetches(means)
+
+    def __repr__(self) -> str:
+        return f"<CachingProxy {self._fetches!r}>"
+
+    async def respond(self, request: Request, reply: Reply) -> None:
+        """See Responder."""
+        head, origin = request.head, request.target.origin
+        assert origin is not None
+        place = self._place(origin, request.target.path)
+        is_off = place.rule.policy.is_off or request.framing is not NO_BODY
+        if is_off or not reuse.may_look_up(head):
+            await self._pass(request, reply)
+            return
+        variants = self._means.store.variants(place.key)
+        entry = varying.select(head, variants, _stored_of) if variants else None
+        if entry is not None and await self._answer_from(entry, request, reply, place):
+            return
+        if reuse.is_only_if_cached(head):
+            raise errors.NotStored("the client wants it from the cache only, and it isn't there")
+        if head.method == b"GET":
+            await self._fetch(request, reply, place, entry)
+        else:
+            await self._pass(request, reply)
+
+    def _place(self, origin: Origin, path: bytes) -> Place:
+        rule = self._rules.find(origin, path)
+        return Place(keys.key(origin, path, rule), rule)
+
+    # From the store.
+
+    async def _answer_from(
+        self, entry: Entry, request: Request, reply: Reply, place: Place
+    ) -> bool:
+        """Answer with *entry* if it is good as it is; say whether it was."""
+        if place.rule.is_judged_by_origin:
+            return False
+        now = self._means.seconds()
+        use = reuse.judge(request.head, entry.stored, place.rule.policy, now)
+        if use is Use.VALIDATE or not await self._serve(entry, request, reply, place, Why.HIT):
+            return False
+        if use is Use.STALE_WHILE_REVALIDATE:
+            self._fetches.validate(request, place, entry)
+        return True
+
+    async def _serve(
+        self, entry: Entry, request: Request, reply: Reply, place: Place, why: Why
+    ) -> bool:
+        """Answer with *entry*; False where it is gone, or has not what is asked for."""
+        stored, store = entry.stored, self._means.store
+        lines = serving.status_lines(stored, place.rule.policy, self._means.seconds(), why)
+        total = entry.size if entry.is_complete else stored.total
+        selected = serving.select(request.head, stored, total, lines)
+        if not serving.has(entry, selected):
+            return False
+        _note(reply, stored, why)
+        try:
+            await serving.send(store, entry, selected, request.head.method, reply)
+        except EntryGone:
+            return False
+        store.used(entry)
+        return True
+
+    # From the origin.
+
+    async def _pass(self, request: Request, reply: Reply) -> None:
+        """Let the origin answer, and learn from that what isn't right any more."""
+        witness = Witness(request, reply, self._means, self._place, self._fetches.outdate)
+        await self._means.origin.respond(request, witness)
+
+    async def _fetch(
+        self, request: Request, reply: Reply, place: Place, entry: Entry | None
+    ) -> None:
+        """Answer with what the origin says, together with others who want the same."""
+        fill = self._fetches.joinable(request, place)
+        why = Why.MISS if fill is None else Why.COLLAPSED
+        if fill is None:
+            fill = self._fetches.new(request, place, entry)
+        is_answered = await self._share(fill, request, reply, place, entry, why)
+        if not is_answered:
+            alone = self._fetches.alone(request, place)
+            if not await self._share(alone, request, reply, place, entry, Why.MISS):
+                raise errors.InternalError("what was fetched got lost")
+
+    async def _share(
+        self,
+        fill: Fill,
+        request: Request,
+        reply: Reply,
+        place: Place,
+        entry: Entry | None,
+        why: Why,
+    ) -> bool:
+        """Answer with what *fill* brings; False where that isn't for this client.
+
+        If it fails, a stale *entry* may do.
+        """
+        member = fill.join(reply)
+        try:
+            await member.settled
+            return await self._take(fill, request, reply, place, why)
+        except errors.OriginFault:
+            if reply.has_begun or entry is None or not self._may_be_stale(request, place, entry):
+                raise
+            if not await self._serve(entry, request, reply, place, Why.STALE):
+                raise
+            return True
+        finally:
+            fill.leave(member)
+
+    def _may_be_stale(self, request: Request, place: Place, entry: Entry) -> bool:
+        now, policy = self._means.seconds(), place.rule.policy
+        return reuse.may_be_stale(request.head, entry.stored, policy, now)
+
+    async def _take(
+        self, fill: Fill, request: Request, reply: Reply, place: Place, why: Why
+    ) -> bool:
+        outcome = fill.outcome
+        if isinstance(outcome, Passed):
+            if outcome.reply is not reply:
+                return False
+            reply.record.cache = Why.MISS.value
+            await fill.over
+            return True
+        stored = outcome.entry.stored if isinstance(outcome, Ready) else None
+        if isinstance(outcome, Growing):
+            stored = outcome.stored
+        if stored is None or varying.select(request.head, (stored,), _itself) is None:
+            return False
+        if isinstance(outcome, Growing):
+            return await self._follow(outcome, request, reply, place, why)
+        assert isinstance(outcome, Ready)
+        how = Why.REVALIDATED if outcome.was_there else why
+        return await self._serve(outcome.entry, request, reply, place, how)
+
+    async def _follow(
+        self, growing: Growing, request: Request, reply: Reply, place: Place, why: Why
+    ) -> bool:
+        """Send what grows; False where its part for this client is too far ahead."""
+        stored, total = growing.stored, growing.total
+        lines = serving.status_lines(stored, place.rule.policy, self._means.seconds(), why)
+        selected = serving.select(request.head, stored, total, lines)
+        start, end = 0, total
+        if selected.pieces is not None:
+            part = selected.pieces[0] if len(selected.pieces) == 1 else None
+            if selected.pieces and not isinstance(part, ByteRange):
+                return False
+            if isinstance(part, ByteRange):
+                start, end = part.offset, part.end
+                if start > growing.end + _AHEAD:
+                    return False
+        _note(reply, stored, why)
+        if selected.pieces == ():
+            reply.pass_on(selected.head, b"")
+            return True
+        how = CHUNKED if end is None else Framing(Kind.LENGTH, end - start)
+        sink = reply.begin(selected.head, how)
+        await follow(growing, sink, self._means.sweep, start, end)
+        return True
+
+
+def _note(reply: Reply, stored: Stored, why: Why) -> None:
+    reply.record.cache = why.value
+    reply.record.content_type = stored.fields.get(b"content-type") or b""
+
+
+def _stored_of(entry: Entry) -> Stored:
+    return entry.stored
+
+
+def _itself(stored: Stored) -> Stored:
+    return stored

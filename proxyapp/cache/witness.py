@@ -1,0 +1,71 @@
+"""Looks at answers that pass by the cache, and learns from them what isn't right any more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from proxyapp import stream
+from proxyapp.cache.wanted import Means, Place
+from proxyapp.exchange import Reply, ReplyAround, Request
+from proxyapp.rules.caching import invalidation, validation, varying
+from proxyapp.wire import headers
+from proxyapp.wire.framing import Framing
+from proxyapp.wire.messages import OutgoingResponse, ResponseHead
+from proxyapp.wire.target import Origin
+
+
+class Witness(ReplyAround):
+    """See exchange.Reply. *outdate* is told of keys whose fetches may bring what is old."""
+
+    def __init__(
+        self,
+        request: Request,
+        reply: Reply,
+        means: Means,
+        place_of: Callable[[Origin, bytes], Place],
+        outdate: Callable[[bytes], None],
+    ) -> None:
+        super().__init__(reply)
+        self._request = request
+        self._means = means
+        self._place_of = place_of
+        self._outdate = outdate
+        self._asked_at = means.seconds()
+
+    def pass_on(self, head: OutgoingResponse, body: bytes) -> None:
+        """See Reply."""
+        self._learn(head)
+        self.inner.pass_on(head, body)
+
+    def begin(self, head: OutgoingResponse, body: Framing, is_last: bool = False) -> stream.Sink:
+        """See Reply."""
+        self._learn(head)
+        return self.inner.begin(head, body, is_last)
+
+    def _learn(self, head: OutgoingResponse) -> None:
+        request, origin = self._request.head, self._request.target.origin
+        if request.method == b"GET" or origin is None:
+            return
+        path = self._request.target.path
+        response = ResponseHead(head.status, head.reason, 1, headers.of_lines(list(head.lines)))
+        if request.method == b"HEAD":
+            self._freshen(self._place_of(origin, path), response)
+            return
+        for changed in invalidation.invalidated(request, origin, path, response):
+            place = self._place_of(*changed)
+            self._means.store.invalidate(place.key)
+            self._outdate(place.key)
+
+    def _freshen(self, place: Place, response: ResponseHead) -> None:
+        """Update what is stored by the answer to a HEAD (RFC 9111 section 4.3.5)."""
+        store = self._means.store
+        variants = store.variants(place.key)
+        entry = varying.select(self._request.head, variants, lambda each: each.stored)
+        if entry is None:
+            return
+        now, policy = self._means.seconds(), place.rule.policy
+        found = validation.freshened_by_head(entry.stored, response, self._asked_at, now, policy)
+        if found is None:
+            store.invalidate(place.key)
+        elif found is not entry.stored:
+            store.update(entry, found)
