@@ -12,7 +12,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from bench import client, figures, idle, loads, options, origin, servers, subjects, table, works
+from bench import (
+    client,
+    fetching,
+    figures,
+    idle,
+    loads,
+    options,
+    origin,
+    servers,
+    subjects,
+    table,
+    works,
+)
 
 
 @dataclasses.dataclass
@@ -21,6 +33,7 @@ class Results:
 
     rounds: list[figures.Round] = dataclasses.field(default_factory=list)
     idles: list[idle.Idle] = dataclasses.field(default_factory=list)
+    fetches: list[fetching.Played] = dataclasses.field(default_factory=list)
     failures: list[str] = dataclasses.field(default_factory=list)
 
     def write(self, path: Path, chosen: options.Options) -> None:
@@ -29,6 +42,7 @@ class Results:
             "options": dataclasses.asdict(dataclasses.replace(chosen, json=None)),
             "rounds": [played._asdict() for played in self.rounds],
             "idle": [played._asdict() for played in self.idles],
+            "fetch": [played._asdict() for played in self.fetches],
             "failures": self.failures,
         }
         path.write_text(json.dumps(raw, indent=1) + "\n")
@@ -71,6 +85,10 @@ def run(chosen: options.Options, stack: ExitStack, results: Results) -> None:
         with start_subjects(chosen, base, cpus.subject, source.port, results) as running:
             for work in works.COMMANDS[chosen.command]:
                 measure_work(work, chosen, running, source, results)
+    if chosen.command in ("fetch", "all"):
+        results.fetches += fetching.measure(chosen, base, cpus)
+        results.failures += fetching.failures(results.fetches)
+        print("\n" + fetching.fetch_table(results.fetches), flush=True)
     if chosen.command in ("idle", "all"):
         # Fresh processes: memory freed by earlier loads would hide what a connection takes.
         with start_subjects(chosen, base, cpus.subject, source.port, results) as running:

@@ -31,6 +31,7 @@ class Route(NamedTuple):
     proxy_port: int
     origin_port: int
     keeps: bool = True
+    tls_port: int = 0
 
     @property
     def authority(self) -> str:
@@ -68,6 +69,12 @@ def missing_tools() -> list[str]:
 def forward(name: str, route: Route, size: Size) -> Load:
     """Ask the origin for the file *name* over keep-alive connections, with wrk."""
     return _wrk(route, size, route.url(name), route.authority)
+
+
+def upgrade(name: str, route: Route, size: Size) -> Load:
+    """Ask for the file *name* in plain text, by the URL that it has at the origin over TLS."""
+    host = f"{servers.LOOPBACK}:{route.tls_port}"
+    return _wrk(route, size, f"https://{host}/{name}", host)
 
 
 def static(name: str, route: Route, size: Size) -> Load:

@@ -33,13 +33,19 @@ http {{
     return [program, "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(config)]
 
 
-def origin(port: int, files: Path) -> str:
-    """Return the http block of the origin: files, no log, and a count of connections."""
+def origin(port: int, tls_port: int, files: Path, certificate: Path) -> str:
+    """Return the http block of the origin: files, no log, and a count of connections.
+
+    *tls_port* has the same over TLS, with the key and the *certificate* in that file.
+    """
     return f"""\
     access_log off;
     sendfile on;
     server {{
         listen 127.0.0.1:{port} backlog=1024;
+        listen 127.0.0.1:{tls_port} ssl backlog=1024;
+        ssl_certificate {certificate};
+        ssl_certificate_key {certificate};
         root {files};
         location = /status {{ stub_status; }}
     }}"""

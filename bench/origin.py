@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from bench import client, nginx, servers
+from bench import certificates, client, nginx, servers
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -16,7 +16,7 @@ SIZES = {"1k.bin": KIB, "64k.bin": 64 * KIB, "1m.bin": MIB, "256m.bin": 256 * MI
 
 
 class Origin:
-    """The running origin; *port* is where it listens on loopback."""
+    """The running origin; it listens on loopback, on *port*, and with TLS on *tls_port*."""
 
     def __init__(self, base: Path, cpu: int) -> None:
         program = shutil.which("nginx")
@@ -28,8 +28,10 @@ class Origin:
         for name, size in SIZES.items():
             (files / name).touch()
             os.truncate(files / name, size)  # sparse: read as zeros, from memory
-        self.port = servers.free_ports(1)[0]
-        argv = nginx.argv(program, folder, nginx.origin(self.port, files))
+        certificates.make(base)
+        self.port, self.tls_port = servers.free_ports(2)
+        http = nginx.origin(self.port, self.tls_port, files, base / certificates.SERVER)
+        argv = nginx.argv(program, folder, http)
         self.server = servers.Server("the origin", argv, folder, cpu, os.environ)
 
     def await_start(self) -> None:

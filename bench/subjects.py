@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import nginx, options, origin, servers
+from bench import certificates, nginx, options, origin, servers
 
 ROOT = Path(__file__).resolve().parent.parent
 PLUGIN = ROOT / "twisted" / "plugins" / "proxyapp_plugin.py"
@@ -25,7 +25,8 @@ MIN_IDLE = 64
 class Ground:
     """What one subject is given to stand on: a writable folder, ports, and the load's size.
 
-    *files* is the folder that the subject's site serves on *site_port*, if it has one.
+    *files* is the folder that the subject's site serves on *site_port*, if it has one. *trusted* is
+    the authority of an origin with TLS.
     """
 
     program: str
@@ -36,6 +37,7 @@ class Ground:
     files: Path
     connections: int
     settings: tuple[str, ...]
+    trusted: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Kind:
     tunnels: bool = True
     keeps_clients: bool = True
     serves_files: bool = False
+    upgrades: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ def start(key: str, base: Path, cpu: int, origin_port: int, chosen: options.Opti
     folder = Path(tempfile.mkdtemp(prefix=key + "-", dir=base))
     folder.chmod(0o777)  # Squid gives up root for a user of its own before it opens its log
     port, site_port = servers.free_ports(2)
+    trusted = base / certificates.TRUSTED
     ground = Ground(
         program,
         folder,
@@ -79,6 +83,7 @@ def start(key: str, base: Path, cpu: int, origin_port: int, chosen: options.Opti
         base / origin.FILES,
         chosen.connections,
         chosen.settings,
+        trusted if trusted.exists() else None,
     )
     server = servers.Server(kind.name, kind.argv(ground), folder, cpu, _environment(folder))
     try:
@@ -95,6 +100,7 @@ def proxyapp(ground: Ground) -> list[str]:
     ini.write_text(f"""\
 [proxy]
 listen = tcp:{ground.port}:interface=127.0.0.1
+tls_ca_file = {ground.trusted or ""}
 [site]
 listen = tcp:{ground.site_port}:interface=127.0.0.1
 root = {ground.files}
@@ -118,12 +124,14 @@ requests = {ground.folder}/requests.log
 def squid(ground: Ground) -> list[str]:
     """Write a configuration without a cache and with the log on; return the command."""
     config = ground.folder / "squid.conf"
+    tls = f"tls_outgoing_options cafile={ground.trusted}" if ground.trusted else ""
     config.write_text(f"""\
 http_port 127.0.0.1:{ground.port}
 acl clients src 127.0.0.0/8
 http_access allow clients
 http_access deny all
 cache deny all
+{tls}
 workers 1
 max_filedescriptors {MAX_CLIENTS}
 client_idle_pconn_timeout 10 minutes
@@ -179,8 +187,8 @@ def _environment(folder: Path) -> Mapping[str, str]:
 
 
 KINDS: dict[str, Kind] = {
-    "proxyapp": Kind("proxyapp", _python, proxyapp, serves_files=True),
-    "squid": Kind("Squid", lambda: _installed("squid"), squid),
+    "proxyapp": Kind("proxyapp", _python, proxyapp, serves_files=True, upgrades=True),
+    "squid": Kind("Squid", lambda: _installed("squid"), squid, upgrades=True),
     "tinyproxy": Kind("tinyproxy", lambda: _installed("tinyproxy"), tinyproxy, keeps_clients=False),
     "nginx": Kind(
         "nginx",

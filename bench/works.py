@@ -19,7 +19,7 @@ class Work:
     """One load and how it is judged: *bars* holds, for a rival, the most of its cost we may have.
 
     *cost* is the figure the ratios are made of. A *pooled* work must reuse upstream connections. A
-    work *on_site* asks the subjects for files of their own.
+    work *on_site* asks the subjects for files of their own; one that *upgrades* has them speak TLS.
     """
 
     name: str
@@ -31,6 +31,7 @@ class Work:
     tunnels: bool = False
     beside_origin: bool = False
     on_site: bool = False
+    upgrades: bool = False
 
 
 _RATE = Measure("requests/s", figures.requests_per_second)
@@ -103,6 +104,17 @@ STATIC = (
         on_site=True,
     ),
 )
+UPGRADE = (
+    Work(
+        "upgrade 1 KiB",
+        partial(loads.upgrade, "1k.bin"),
+        (_RATE, _CPU_REQUEST),
+        _CPU_REQUEST,
+        {"squid": 1.3},
+        pooled=True,
+        upgrades=True,
+    ),
+)
 LATENCY = (
     Work(
         "one at a time",
@@ -118,9 +130,11 @@ COMMANDS: dict[str, tuple[Work, ...]] = {
     "forward": FORWARD,
     "tunnel": TUNNEL,
     "static": STATIC,
+    "upgrade": UPGRADE,
     "latency": LATENCY,
+    "fetch": (),
     "idle": (),
-    "all": FORWARD + TUNNEL + STATIC + LATENCY,
+    "all": FORWARD + TUNNEL + STATIC + UPGRADE + LATENCY,
 }
 
 
@@ -135,14 +149,18 @@ def entrants(
 
 
 def _is_able(kind: subjects.Kind, work: Work) -> bool:
-    return (kind.tunnels or not work.tunnels) and (kind.serves_files or not work.on_site)
+    return (
+        (kind.tunnels or not work.tunnels)
+        and (kind.serves_files or not work.on_site)
+        and (kind.upgrades or not work.upgrades)
+    )
 
 
 def route(work: Work, subject: subjects.Subject, source: origin.Origin) -> loads.Route:
     """Return the way a load takes through *subject*."""
     keeps = subject.key == DIRECT or subjects.KINDS[subject.key].keeps_clients
     port = subject.site_port if work.on_site else subject.port
-    return loads.Route(port, source.port, keeps)
+    return loads.Route(port, source.port, keeps, source.tls_port)
 
 
 def play(

@@ -32,6 +32,7 @@ Proxy-Status error type::
     +-- OriginFault                 the origin, or the way to it, failed
     |   +-- NameUnknown             502  dns_error
     |   +-- NameTimeout             504  dns_timeout
+    |   +-- LineDown                504  destination_unavailable
     |   +-- OriginUnreachable       502  destination_ip_unroutable
     |   +-- ConnectRefused          502  connection_refused
     |   +-- ConnectTimeout          504  connection_timeout
@@ -113,7 +114,7 @@ class PreconditionFailed(ClientFault):
 
 
 class BodyTooLarge(ClientFault):
-    """The request body is longer than [limits] body."""
+    """The request body, or what it asks us to fetch, is longer than the ini allows."""
 
     status = 413
 
@@ -256,6 +257,13 @@ class NameTimeout(OriginFault):
     token = "dns_timeout"
 
 
+class LineDown(OriginFault):
+    """Nothing beyond the LAN can be reached now, or is to be ([cache] offline)."""
+
+    status = 504
+    token = "destination_unavailable"
+
+
 class OriginUnreachable(OriginFault):
     """No route to any address of the origin."""
 
@@ -315,6 +323,13 @@ class ReadTimeout(OriginFault):
 
     status = 504
     token = "connection_read_timeout"
+
+
+class NotStored(ExchangeError):
+    """The client wants only what is in the cache, and it isn't there (RFC 9111 section 5.2.1.7)."""
+
+    status = 504
+    token = "proxy_internal_response"
 
 
 class ClientGone(ExchangeError):

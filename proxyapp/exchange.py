@@ -15,7 +15,7 @@ from proxyapp.rules.record import Record
 from proxyapp.wire.framing import Framing
 from proxyapp.wire.headers import NO_FIELDS, Fields
 from proxyapp.wire.messages import OutgoingResponse, RequestHead
-from proxyapp.wire.target import Target
+from proxyapp.wire.target import Form, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,12 @@ def claim_of(request: Request, field: bytes) -> Claim:
     """Return what *request* says in *field* of who it is from; *field* is in lower case."""
     head, target = request.head, request.target
     # RFC 7616 section 3.4.6: most clients take the path for what a response to a proxy covers.
-    targets = (head.target, target.path or head.target)
+    targets: tuple[bytes, ...] = (head.target, target.path or head.target)
+    asked = b"://" + target.authority + target.path
+    if target.form is Form.ABSOLUTE and not head.target.endswith(asked):
+        # It may have been made canonical, and the client knows only of the path that it sent.
+        _, slash, path = head.target.partition(b"://")[2].partition(b"/")
+        targets += (slash + path or target.path,)
     return Claim(request.client.host, head.fields.combined.get(field), head.method, targets)
 
 

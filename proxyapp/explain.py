@@ -29,7 +29,8 @@ from proxyapp.rules.stages import (
     is_address,
     is_settled,
 )
-from proxyapp.wire.headers import is_token
+from proxyapp.rules.upgrade import Spellings
+from proxyapp.wire.headers import NO_FIELDS, is_token
 from proxyapp.wire.target import Form, Target, parse_target
 
 ALLOWED, DENIED, BAD_QUESTION = 0, 1, 2
@@ -114,8 +115,11 @@ def option_places(path: Path | None, overrides: Iterable[Override]) -> dict[str,
 # --- Reading ---
 
 
-def read_question(text: str, now: datetime) -> Asked:
-    """Read *text*; *now* is the local time it is about if it names none. Raises BadQuestion."""
+def read_question(text: str, now: datetime, spellings: Spellings) -> Asked:
+    """Read *text*; *now* is the local time it is about if it names none. Raises BadQuestion.
+
+    *spellings* tells which URLs mean https, though they say http.
+    """
     try:
         words = shlex.split(text)
     except ValueError:
@@ -124,7 +128,7 @@ def read_question(text: str, now: datetime) -> Asked:
         raise BadQuestion(f"it begins with a method and a target; {_RIGHT}")
     method, spelled, *rest = words
     options = _options(rest)
-    target = _target(method, spelled)
+    target = _target(method, spelled, spellings)
     address = _address(options.get("--address"), target)
     origin = target.origin
     question = Question(
@@ -156,14 +160,14 @@ def _options(words: list[str]) -> dict[str, str]:
     return options
 
 
-def _target(method: str, spelled: str) -> Target:
+def _target(method: str, spelled: str, spellings: Spellings) -> Target:
     octets = spelled.encode("ascii", "replace")
     if not method.isascii() or not is_token(method.encode("ascii")):
         raise BadQuestion(f"{method!r} is no method; {_RIGHT}")
     if not spelled.isascii() or not spelled.isprintable() or " " in spelled:
         raise BadQuestion(f"{spelled!r} can't be sent; names are written as xn--..., bytes as %xx")
     try:
-        target = parse_target(method.encode("ascii"), octets)
+        target = spellings.canonical(parse_target(method.encode("ascii"), octets), NO_FIELDS)
     except errors.BadRequest as error:
         raise BadQuestion(f"{spelled!r} is refused before any rule: {error.reason}") from error
     if target.form not in _SERVICES:

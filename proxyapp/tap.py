@@ -14,7 +14,7 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from proxyapp.config import Config, ConfigError, Override, load, users
-from proxyapp.config.judge import make_access
+from proxyapp.config.judge import make_access, make_spellings
 from proxyapp.config.values import WrongValue
 from proxyapp.rules import autoconfighelp
 from proxyapp.rules.access import Access
@@ -25,6 +25,9 @@ _TCP = re.compile(r"tcp6?:(?:(?:[^:\\]|\\.)*:)*?(?:port=)?0*([1-9][0-9]*)(?::.*|
 
 # An interface that only this machine itself reaches, named or in its place.
 _LOOPBACK = re.compile(r":(?:interface=)?(?:127(?:\.[0-9]+){3}|\\:\\:1)(?::|\Z)")
+
+# Options for the service that runs; each has a value.
+_TOOLS = ("cache-list", "cache-show", "cache-purge", "cache-pin", "cache-unpin", "prefetch")
 
 
 class Options(usage.Options):
@@ -41,6 +44,7 @@ class Options(usage.Options):
     optFlags = [
         ("check", None, "Say whether the configuration is right, and exit."),
         ("autoconfig-help", None, "Print text to paste into DHCP and DNS servers, and exit."),
+        ("json", None, "With --prefetch and --cache-...: answer in JSON, one object a line."),
     ]
     optParameters = [
         (
@@ -51,6 +55,13 @@ class Options(usage.Options):
             " 'GET http://host/ --client 10.0.0.7 --user ann --at 2026-01-05T09:00'.",
         ),
         ("against", None, None, "With --check: say whom of this request log it would treat else."),
+        # These ask the service that runs with the same state_dir.
+        ("cache-list", None, None, "List what is stored: URL, PREFIX*, tag:TAG or '*'; exit."),
+        ("cache-show", None, None, "Show all that is known of what is stored for URL; exit."),
+        ("cache-purge", None, None, "Remove URL, PREFIX*, tag:TAG or '*' from the cache; exit."),
+        ("cache-pin", None, None, "Keep what is stored for URL, however full the cache; exit."),
+        ("cache-unpin", None, None, "Let it go when it isn't used, as all others; exit."),
+        ("prefetch", None, None, "Fetch the URLs in the file LIST, - for what is typed in; exit."),
     ]
 
     config: Config
@@ -115,11 +126,12 @@ class Options(usage.Options):
             self.config = load(self._path, self._overrides, os.environ)
         except ConfigError as error:
             lines = ("the configuration is wrong", *error.mistakes)
-            if self["explain"] is not None:
-                # Not 1: a script would take that for a refusal.
+            if self["explain"] is not None or any(self._tools()):
+                # Not 1: a script would take that for a refusal, or for an empty cache.
                 print("proxyapp: " + "\n".join(lines), file=sys.stderr)
                 sys.exit(2)
             raise usage.UsageError("\n".join(lines)) from error
+        self._run_tool()
         if self["explain"] is not None:
             sys.exit(_explain(self["explain"], self.config, self._path, self._overrides))
         if self["against"] is not None and not self["check"]:
@@ -130,6 +142,29 @@ class Options(usage.Options):
         if self["autoconfig-help"]:
             print(_autoconfig_help(self.config), end="")
             sys.exit(0)
+
+    def _tools(self) -> list[tuple[str, str]]:
+        """Return what is asked of the service that runs: option and value."""
+        return [(name, self[name]) for name in _TOOLS if self[name] is not None]
+
+    def _run_tool(self) -> None:
+        """Carry out the one option that is for the service that runs, and exit, if there is one."""
+        asked = self._tools()
+        if self["json"] and not asked:
+            raise usage.UsageError("--json goes with --prefetch and the options of the cache")
+        if len(asked) > 1:
+            names = " and ".join(f"--{name}" for name, _ in asked)
+            raise usage.UsageError(f"{names} don't go together: one at a time")
+        for name, value in asked:
+            sys.exit(_ask_service(name, value, self.config, self["json"]))
+
+
+def _ask_service(option: str, value: str, config: Config, is_json: bool) -> int:
+    """Have the service that runs carry out *option*; return the exit status."""
+    from proxyapp import cachetool
+
+    terminal = cachetool.Terminal(sys.stdin, sys.stdout, sys.stderr, is_json)
+    return cachetool.run(option, value, config.proxyapp.state_dir, terminal)
 
 
 def _summary(config: Config) -> str:
@@ -160,7 +195,7 @@ def _explain(text: str, config: Config, path: Path | None, overrides: list[Overr
     from proxyapp import explain
 
     try:
-        asked = explain.read_question(text, datetime.now())
+        asked = explain.read_question(text, datetime.now(), make_spellings(config))
     except explain.BadQuestion as bad:
         print(f"proxyapp: --explain: {bad}", file=sys.stderr)
         return explain.BAD_QUESTION

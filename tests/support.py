@@ -35,12 +35,15 @@ from proxyapp.proxy.tunnel import ConnectTunnel, TunnelLimits
 from proxyapp.proxy.upgrade import TlsUpgrade
 from proxyapp.proxy.upstream import Timeouts, Upstream
 from proxyapp.rules import hops
-from proxyapp.rules.access import Access, Decision, Question
+from proxyapp.rules.access import Decision, Question
 from proxyapp.rules.addresses import Network
+from proxyapp.rules.domains import Domains
 from proxyapp.rules.hops import Forwarding
 from proxyapp.rules.question import Default
 from proxyapp.rules.ranges import ByteRange
 from proxyapp.rules.record import Record
+from proxyapp.rules.upgrade import Spellings
+from proxyapp.rules.wayback import Cookies, Keeping
 from proxyapp.server.admission import Admission
 from proxyapp.server.connection import Listener
 from proxyapp.server.doors import Clients, Door, ServerLimits, Surroundings
@@ -56,6 +59,7 @@ VIA = b"Via: 1.1 px\r\n"
 POOL = PoolLimits(max_idle_per_host=10, max_per_host=256, max_total=4096, queue_timeout=10.0)
 TIMEOUTS = Timeouts(response=60.0, read=60.0, idle=60.0)
 HEAD = HeadLimits()
+KEEPING = Keeping(Cookies.KEEP, hsts=False)
 TUNNELS = TunnelLimits(max_per_client=256, max_total=8192, idle_timeout=3600.0, close_timeout=60.0)
 _STEP = 0.25  # seconds of the clock at a time
 # Where Twisted's transports ask their producer to pause.
@@ -477,8 +481,9 @@ class Settings:
     pseudonym: bytes = PSEUDONYM
     forwarding: Forwarding = Forwarding.OFF
     upgrade_header: bytes = b"x-real-protocol"
+    upgrade_hosts: Domains | None = None
     may_upgrade: bool = True
-    tunnel_ports: frozenset[int] | None = None
+    keeping: Keeping = KEEPING
     tunnels: TunnelLimits = TUNNELS
     body: int = 0
     write_timeout: float = 60.0
@@ -495,13 +500,18 @@ class Stage:
         self.dialler = MemoryDialler(self.clock)
         dialler = cast(Dialler, self.dialler)
         self.pool = HTTPConnectionPool(dialler, self.sweep, settings.pool, self._make_upstream)
-        self.upgrade = TlsUpgrade(settings.upgrade_header, lambda client: settings.may_upgrade)
         hop = hops.hop(settings.pseudonym, settings.forwarding, settings.upgrade_header)
         self.forward = ForwardProxyResource(
-            self.pool, self.upgrade, hop, settings.retries, self.sweep, settings.tunnels
+            self.pool, hop, settings.retries, self.sweep, settings.tunnels
         )
-        access = Access(AccessOptions(), settings.tunnel_ports, ())
-        self.tunnel = ConnectTunnel(access, dialler, self.sweep, settings.tunnels)
+        self.upgrade = TlsUpgrade(
+            self.forward,
+            Spellings(settings.upgrade_header, settings.upgrade_hosts),
+            settings.keeping,
+            lambda client: settings.may_upgrade,
+            lambda origin: origin.host == "own.example",
+        )
+        self.tunnel = ConnectTunnel(dialler, self.sweep, settings.tunnels)
         self.records = RecordList()
         self.clients: list[MemoryTransport] = []
         self._listener = self._make_listener()
@@ -526,7 +536,7 @@ class Stage:
             admit_everyone(), self.records, error_page, self.sweep, limits, self.clock.seconds
         )
         doors = {
-            Form.ABSOLUTE: Door("proxy", self.forward),
+            Form.ABSOLUTE: Door("proxy", self.upgrade, self.upgrade.canonical),
             Form.AUTHORITY: Door("tunnel", self.tunnel),
         }
         return Listener(around, doors, Clients(limits))

@@ -6,6 +6,7 @@ import dataclasses
 import importlib.machinery
 import importlib.util
 import socket
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ import pytest
 
 from bench import __main__ as program
 from bench import (
+    certificates,
     client,
     figures,
     idle,
@@ -92,7 +94,7 @@ def test_every_command_has_its_works(command: str) -> None:
     """No command is accepted that nothing answers, and no two works share a name."""
     names = [work.name for work in works.COMMANDS[command]]
     assert len(set(names)) == len(names)
-    assert names or command == "idle"
+    assert names or command in ("idle", "fetch")
 
 
 @pytest.mark.parametrize(
@@ -334,6 +336,7 @@ def test_pools_keep_as_many_as_the_load_has(
         (works.STATIC[0], ["proxyapp", "nginx"]),
         (works.FORWARD[0], ["proxyapp", "squid", "tinyproxy", "nginx"]),
         (works.TUNNEL[0], ["proxyapp", "squid", "tinyproxy"]),
+        (works.UPGRADE[0], ["proxyapp", "squid"]),
     ],
 )
 def test_who_takes_part(work: works.Work, keys: list[str]) -> None:
@@ -347,8 +350,9 @@ def test_who_takes_part(work: works.Work, keys: list[str]) -> None:
 def test_a_work_goes_to_its_port(work: works.Work, port: int) -> None:
     """Files are asked of the site, everything else of the proxy."""
     subject = subjects.Subject("proxyapp", "", 1001, cast(servers.Server, None), 1002)
-    source = cast(origin.Origin, SimpleNamespace(port=1003))
-    assert works.route(work, subject, source) == loads.Route(port, 1003, keeps=True)
+    source = cast(origin.Origin, SimpleNamespace(port=1003, tls_port=1004))
+    route = loads.Route(port, 1003, keeps=True, tls_port=1004)
+    assert works.route(work, subject, source) == route
 
 
 @pytest.mark.parametrize(
@@ -356,6 +360,7 @@ def test_a_work_goes_to_its_port(work: works.Work, port: int) -> None:
     [
         (loads.static, "/1k.bin", "127.0.0.1:1002"),
         (loads.forward, "http://127.0.0.1:1003/1k.bin", "127.0.0.1:1003"),
+        (loads.upgrade, "https://127.0.0.1:1004/1k.bin", "127.0.0.1:1004"),
     ],
 )
 def test_wrk_is_told_what_to_ask(
@@ -369,7 +374,7 @@ def test_wrk_is_told_what_to_ask(
         return SimpleNamespace(returncode=0, stderr="5 5120 2000000 0 0 10 20\n")
 
     monkeypatch.setattr("subprocess.run", run)
-    found = load("1k.bin", loads.Route(1002, 1003), loads.Size(2, 32))
+    found = load("1k.bin", loads.Route(1002, 1003, tls_port=1004), loads.Size(2, 32))
     assert (found.requests, found.octets) == (5, 5120)
     assert asked[0][-4:] == ["http://127.0.0.1:1002/", "--", target, host]
 
@@ -384,6 +389,19 @@ def test_sites_serve_the_files_of_the_origin(
     text = config.read_text()
     assert "1002" in text
     assert str(tmp_path / "files") in text
+
+
+def test_who_upgrades_trusts_the_origin(tmp_path: Path) -> None:
+    """Both who are put to `upgrade` are told of the authority that is made for it."""
+    certificates.make(tmp_path)
+    trusted = tmp_path / certificates.TRUSTED
+    for make, name in ((subjects.proxyapp, "proxyapp.ini"), (subjects.squid, "squid.conf")):
+        make(dataclasses.replace(ground(tmp_path), trusted=trusted))
+        assert str(trusted) in (tmp_path / name).read_text()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / certificates.SERVER)
+    context.load_verify_locations(trusted)
+    assert context.cert_store_stats()["x509_ca"] == 1
 
 
 def test_settings_are_handed_to_proxyapp(tmp_path: Path) -> None:
@@ -402,7 +420,7 @@ def test_an_absent_rival_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_nginx_configuration_balances_its_braces(tmp_path: Path) -> None:
     """The nginx configurations close every block they open."""
     site = nginx.reverse_proxy(1, 2, 64, tmp_path / "log") + nginx.files(3, tmp_path)
-    for http in (nginx.origin(1, tmp_path), site):
+    for http in (nginx.origin(1, 2, tmp_path, tmp_path / "server.pem"), site):
         nginx.argv("nginx", tmp_path, http)
         text = (tmp_path / "nginx.conf").read_text()
         assert text.count("{") == text.count("}") > 2

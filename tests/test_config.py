@@ -74,7 +74,7 @@ def test_sections_are_their_own_defaults() -> None:
     given = config.load(None, (), {})
     for field in dataclasses.fields(Config):
         section = getattr(given, field.name)
-        if field.name not in ("path", "proxyapp", "site_rules", "mounts", "rules"):
+        if field.name not in ("path", "proxyapp", "site_rules", "mounts", "rules", "cache_rules"):
             assert type(section)() == section
             first = dataclasses.fields(section)[0].name
             with pytest.raises(dataclasses.FrozenInstanceError):
@@ -160,7 +160,7 @@ def test_unreadable_files(tmp_path: Path) -> None:
         ("[pool]\n  retries = 1", ":2: is indented and continues nothing; begin it at the left"),
         ("[pol]\nx = 1", ":1: [pol]: unknown section; [pool] would be right"),
         ("[Pool]", ":1: [Pool]: unknown section; [pool] would be right"),
-        ("[cache]\nmemory = 0", ":1: [cache]: unknown section; "),
+        ("[memory]\nsize = 0", ":1: [memory]: unknown section; "),
         ("[zzz]", ":1: [zzz]: unknown section; known are proxyapp, proxy, pool, dns"),
         ("[pool]\nretrys = 1", ":2: [pool] retrys: unknown option; retries would be right"),
         ("[pool]\nRetries = 1", ":2: [pool] Retries: unknown option; retries would be right"),

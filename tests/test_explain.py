@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxyapp.config import Config, Override, load
-from proxyapp.config.judge import make_access
+from proxyapp.config.judge import make_access, make_spellings
 from proxyapp.config.rulesections import RuleSection
 from proxyapp.explain import (
     BadQuestion,
@@ -25,9 +25,11 @@ from proxyapp.rules.domains import Domains
 from proxyapp.rules.question import Action, Question
 from proxyapp.rules.schedule import minute_of_week, parse_schedule
 from proxyapp.rules.stages import Stages
+from proxyapp.rules.upgrade import Spellings
 
 # Monday.
 NOW = datetime(2026, 1, 5, 9, 30)
+PLAIN = Spellings(b"", None)
 OWN = ("127.0.0.1", "10.0.0.1")
 
 INI = """\
@@ -73,7 +75,8 @@ def answer(text: str, path: Path | None, *overrides: str) -> Explanation:
     has_users = bool(config.auth.users)
     stages = Stages(access, has_users and config.auth.required, OWN.__contains__, (3128,))
     places = option_places(path, [Override(each) for each in overrides])
-    return explain(read_question(text, NOW), access, stages, places, has_users)
+    asked = read_question(text, NOW, make_spellings(config))
+    return explain(asked, access, stages, places, has_users)
 
 
 def facts(explanation: Explanation) -> dict[str, str]:
@@ -122,7 +125,7 @@ def facts(explanation: Explanation) -> dict[str, str]:
 def test_bad_questions(text: str, complaint: str) -> None:
     """What can't be understood, or never reaches a rule, is said in words."""
     with pytest.raises(BadQuestion) as caught:
-        read_question(text, NOW)
+        read_question(text, NOW, PLAIN)
     assert complaint in str(caught.value)
 
 
@@ -130,7 +133,7 @@ def test_bad_questions(text: str, complaint: str) -> None:
 def test_no_question_is_too_strange(text: str) -> None:
     """Any text is a question or a bad one."""
     try:
-        asked = read_question(f"GET {text}", NOW)
+        asked = read_question(f"GET {text}", NOW, PLAIN)
     except BadQuestion as bad:
         assert str(bad)
     else:
@@ -138,6 +141,40 @@ def test_no_question_is_too_strange(text: str) -> None:
 
 
 # --- Questions ---
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("GET http://HTTPS///a.example/", "a.example", 443),
+        ("GET http://https:80//a.example:8443", "a.example", 8443),
+        ("GET http://www.l.example/", "www.l.example", 443),
+        ("GET http://l.example:8080/", "l.example", 8080),
+        ("GET https://l.example:80/", "l.example", 80),
+    ],
+)
+def test_ways_to_say_https(text: str, host: str, port: int) -> None:
+    """The rules are asked about the host and port that would be dialled, however it is spelled."""
+    spellings = Spellings(b"x-real-protocol", Domains([b".l.example"]))
+    case = read_question(text, NOW, spellings).case
+    assert (case.question.host, case.question.port, case.upgrades) == (host, port, True)
+
+
+def test_prefix_before_no_host() -> None:
+    """What stands where the host should is refused as the proxy refuses it."""
+    with pytest.raises(BadQuestion) as caught:
+        read_question("GET http://HTTPS///127.1/", NOW, PLAIN)
+    assert "refused before any rule: the target's host isn't an IPv4 address" in str(caught.value)
+
+
+def test_listed_hosts_come_from_the_ini(folder: Path) -> None:
+    """[proxy] tls_upgrade_hosts and tls_upgrade_clients are those of the ini."""
+    overrides = ("proxy.tls_upgrade_hosts=.l.example", "proxy.tls_upgrade_clients=192.0.2.1")
+    text = "GET http://www.l.example/ --client 10.0.0.7"
+    found = answer(text, folder / "x.ini", *overrides)
+    assert found.decision.rule == "[proxy] tls_upgrade_clients"
+    assert found.exit_status == 1
+    assert found.asked.case.question.port == 443
 
 
 @pytest.mark.parametrize(
@@ -157,7 +194,7 @@ def test_no_question_is_too_strange(text: str) -> None:
 )
 def test_questions(text: str, question: Question) -> None:
     """The form of the target says which service is asked; an option may stand with = or without."""
-    asked = read_question(text, NOW)
+    asked = read_question(text, NOW, PLAIN)
     assert asked.case.question == question
     assert asked.case.upgrades == ("https" in text)
     assert (asked.at, asked.minute) == (NOW, minute_of_week(0, 9, 30))
@@ -173,7 +210,7 @@ def test_questions(text: str, question: Question) -> None:
 )
 def test_the_time(given_time: str, minute: int) -> None:
     """Local time, in the ways of ISO 8601."""
-    assert read_question(f"GET http://a/ --at '{given_time}'", NOW).minute == minute
+    assert read_question(f"GET http://a/ --at '{given_time}'", NOW, PLAIN).minute == minute
 
 
 # --- Answers ---
@@ -307,7 +344,7 @@ def test_never_a_second_opinion(rules: list[RuleSection], text: str, default: st
     config: Config = load(None, [f"access.default={default}", "access.destinations=*"], {})
     access = Access(config.access, frozenset({443}), (), rules)
     stages = Stages(access, False, OWN.__contains__, ())
-    asked = read_question(text, NOW)
+    asked = read_question(text, NOW, PLAIN)
     explanation = explain(asked, access, stages, {}, has_users=True)
     decision = access.judge(asked.case.question, asked.minute)
     assert explanation.decision == explanation.rules == decision

@@ -25,7 +25,7 @@ SHIPPED = (ETC / "proxyapp.ini").read_text(encoding="utf-8")
 # `# Prose` against `#option = default`.
 PROSE = re.compile(r"# \S|#$")
 # Where the examples of named sections stand.
-AFTER = {"site-rule": "site", "mount": "site", "rule": "access"}
+AFTER = {"cache-rule": "cache", "site-rule": "site", "mount": "site", "rule": "access"}
 # Their default depends on the machine; the ini shows an example and says so.
 FOUND = {("proxyapp", "state_dir"), ("site", "root")}
 
@@ -134,6 +134,8 @@ def test_named_sections_are_examples_that_load(tmp_path: Path) -> None:
         config.Mount("/demo", None, "twisted.web.demo:Test", False),
         config.Mount("/log", None, "", True),
     )
+    (cached,) = given.cache_rules
+    assert (cached.name, cached.ttl.ttl, cached.key.host) == ("downloads", 604800.0, "downloads")
     (rule,) = given.rules
     assert (rule.name, rule.action) == ("guests", Action.ALLOW)
     assert conditions(rule) == CONDITIONS

@@ -43,7 +43,9 @@ FLOORS: dict[str, set[str]] = {
     | {"requestlog", "credentials", "limits", "proxy", "cache", "site", "server"},
     "explain": GROUND,
     "against": GROUND,
-    "tap": {"config", "rules", "explain", "against", "net", "service"},
+    "controlclient": set(),
+    "cachetool": {"rules", "controlclient"},
+    "tap": {"config", "rules", "explain", "against", "cachetool", "net", "service"},
 }
 # Floors without I/O and without a clock, and what would bring them either.
 PURE = ("errors", "wire", "rules")

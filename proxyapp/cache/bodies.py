@@ -60,6 +60,7 @@ class BodyFile:
     extents: Extents
     most: int
     is_new: bool
+    is_pinned: bool = False
 
 
 class Keeper(Protocol):
@@ -199,7 +200,7 @@ class GrowingBody:
 
     def _keep(self) -> Entry:
         extents = merged(self._file.extents, self.start, self.end)
-        progress = bodyhead.progress(size_of(extents), extents)
+        progress = bodyhead.progress(size_of(extents), extents, 0, self._file.is_pinned)
         try:
             if self.offset:  # none in memory
                 os.pwrite(self.descriptor, progress, bodyhead.PROGRESS_AT)

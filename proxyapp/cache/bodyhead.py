@@ -8,8 +8,8 @@ The file begins with FIXED bytes of this, then come key and head, then the conte
     lengths of key, head    u32, u32
     content's size          u64, UNFINISHED while it grows      from here to the extents it's the
     its check sum           u32, CRC-32; 0 where there's none   progress, written once more when
-    marks                   u8, see the constants               the body is finished
-    number of extents       u8, then two bytes of nothing
+    is it invalid? pinned?  u8, u8                              the body is finished
+    number of extents       u8, then a byte of nothing
     extents                 MOST_EXTENTS pairs of u64
 
 All numbers are little-endian.
@@ -29,17 +29,15 @@ from proxyapp.wire.headers import of_lines
 
 _MAGIC = b"pxbody\x00\x01"
 _START = struct.Struct("<8sIIII")
-_PROGRESS = struct.Struct("<QIBBxx")
+_PROGRESS = struct.Struct("<QIBBBx")
 _EXTENT = struct.Struct("<QQ")
 PROGRESS_AT = _START.size
-MARKS_AT = PROGRESS_AT + 12
+INVALID_AT = PROGRESS_AT + 12
+PINNED_AT = INVALID_AT + 1
 FIXED = _START.size + _PROGRESS.size + MOST_EXTENTS * _EXTENT.size
 UNFINISHED = (1 << 64) - 1
 # A head of ours has at most some 100 KiB; a number beyond this is damage.
 _LONGEST = 1 << 24
-
-INVALID = 1  # it must be validated before it's used
-PINNED = 2
 
 
 class Damaged(Exception):
@@ -56,7 +54,7 @@ class BodyHead:
     size: int | None
     extents: Extents
     checksum: int
-    marks: int
+    is_pinned: bool
 
 
 def encode(stored: Stored) -> bytes:
@@ -83,9 +81,7 @@ def decode(encoded: bytes, is_invalid: bool = False) -> Stored:
         fields = of_lines(lines)
     except (ValueError, TypeError, AttributeError) as error:
         raise Damaged("a head can't be read") from error
-    return Stored(
-        status, reason, fields, asked_at, arrived_at, variants, ttl, is_invalid, total
-    )
+    return Stored(status, reason, fields, asked_at, arrived_at, variants, ttl, is_invalid, total)
 
 
 def _text(octets: bytes) -> str:
@@ -106,9 +102,9 @@ def unpack_extents(packed: bytes) -> Extents:
     return tuple((start, end) for start, end in _EXTENT.iter_unpack(packed))
 
 
-def progress(size: int, extents: Extents, checksum: int = 0, marks: int = 0) -> bytes:
+def progress(size: int, extents: Extents, checksum: int = 0, is_pinned: bool = False) -> bytes:
     """Return what is written at PROGRESS_AT when *size* bytes, in *extents*, are there."""
-    numbers = _PROGRESS.pack(size, checksum, marks, len(extents))
+    numbers = _PROGRESS.pack(size, checksum, False, is_pinned, len(extents))
     return (numbers + pack_extents(extents)).ljust(FIXED - PROGRESS_AT, b"\x00")
 
 
@@ -132,14 +128,16 @@ def read(descriptor: int) -> BodyHead:
     text = os.pread(descriptor, described, FIXED)
     if len(text) != described or zlib.crc32(text) != checksum:
         raise Damaged("a body's head is damaged")
-    size, content_checksum, marks, count = _PROGRESS.unpack_from(fixed, PROGRESS_AT)
+    size, content_checksum, invalid, pinned, count = _PROGRESS.unpack_from(fixed, PROGRESS_AT)
     if count > MOST_EXTENTS:
         raise Damaged("a body's extents are damaged")
     first = PROGRESS_AT + _PROGRESS.size
     extents = unpack_extents(fixed[first : first + count * _EXTENT.size])
-    stored = decode(text[key_length:], bool(marks & INVALID))
+    stored = decode(text[key_length:], bool(invalid))
     known = None if size == UNFINISHED else size
-    return BodyHead(text[:key_length], stored, offset, known, extents, content_checksum, marks)
+    return BodyHead(
+        text[:key_length], stored, offset, known, extents, content_checksum, bool(pinned)
+    )
 
 
 def offset_of(descriptor: int, extents: Extents) -> int:

@@ -135,6 +135,12 @@ class Catalogue:
         kept = tuple(each for each in self.find(entry.key) if each.id != entry.id)
         self.change(entry.key, kept, is_pending)
 
+    def forget(self, is_meant: Callable[[Entry], bool]) -> None:
+        """Look again for the entries of keys that have one that *is_meant*."""
+        for entry in self.memory.entries():
+            if is_meant(entry):
+                self.memory.drop(entry.key)
+
     def settle(self, changes: Sequence[Change]) -> None:
         """*changes* are in the index, or were given up."""
         for change in changes:

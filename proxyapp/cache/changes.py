@@ -15,7 +15,7 @@ from typing import Protocol
 
 from proxyapp.cache import bodyhead
 from proxyapp.cache.entry import Entry, Extents
-from proxyapp.cache.folder import BodyFolder
+from proxyapp.cache.folder import BodyFolder, let_go
 from proxyapp.cache.index import Index, Row
 from proxyapp.cache.room import room_of
 from proxyapp.rules.caching.stored import Stored
@@ -122,7 +122,7 @@ class Insertion:
     def _write(self, books: Books) -> None:
         entry, content = self.entry, self.content
         encoded = bodyhead.encode(entry.stored)
-        grown = bodyhead.progress(entry.size, entry.extents, zlib.crc32(content))
+        grown = bodyhead.progress(entry.size, entry.extents, zlib.crc32(content), entry.is_pinned)
         head = bodyhead.pack(entry.key, encoded, grown)
         self.offset = len(head)
         self.descriptor = books.folder.create(entry.id)
@@ -146,7 +146,7 @@ class Insertion:
         descriptor, self.descriptor = self.descriptor, -1
         if descriptor >= 0:
             with contextlib.suppress(OSError):
-                books.folder.let_go(descriptor)
+                let_go(descriptor)
 
     def undo(self, books: Books) -> None:
         """See Change."""
@@ -202,7 +202,7 @@ class Invalidation:
         """See Change: the files say it too, should the index be lost."""
         for number in self._marked:
             with contextlib.suppress(OSError):
-                books.folder.mark(number, bodyhead.MARKS_AT, bytes([bodyhead.INVALID]))
+                books.folder.mark(number, bodyhead.INVALID_AT, b"\x01")
 
     def undo(self, books: Books) -> None:
         """See Change."""

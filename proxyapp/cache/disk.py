@@ -21,6 +21,10 @@ from proxyapp.cache.lookup import Lookup
 from proxyapp.cache.tokens import Tokens
 
 _TOKENS = "tokens"
+# A mark: did the last process that wrote stop in an orderly way?
+STATE = "state"
+OPEN = "open"
+STOPPED = "stopped"
 _INDEX = re.compile(r"index\.([0-9]+)\.sqlite3")
 _BUSY = frozenset((sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED))
 _DAMAGED = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB))
@@ -66,7 +70,6 @@ class Disk:
         self.folder = BodyFolder(root, seconds)
         self.folder.prepare()
         self.seconds = seconds
-        self.is_made_anew = False
         self.tokens = Tokens(self.folder.path(_TOKENS))
         try:
             with self.folder.alone():
@@ -131,6 +134,13 @@ class Disk:
         """Has another process made a new index?"""
         return os.path.exists(self.folder.path(f"index.{self.number + 1}.sqlite3"))
 
+    def is_renewed(self) -> bool:
+        """Make another index where this one is inconsistent: all of it is read."""
+        is_sound = not self.is_replaced() and index.is_sound(self.path)
+        if not is_sound:
+            self.renew()
+        return not is_sound
+
     def close(self) -> None:
         """Close it."""
         self._connection.close()
@@ -172,7 +182,7 @@ class Disk:
             with self.index.transaction():
                 for change in ready:
                     change.record(books)
-                self.marks.set("state", "open")
+                self.marks.set(STATE, OPEN)
             for change in ready:
                 change.end(books)
             for number in books.superseded:

@@ -46,7 +46,7 @@ class Entry:
 
 
 def merged(extents: Extents, start: int, end: int) -> Extents:
-    """Return *extents* with the range from *start* to *end*; the shortest go where it's too many."""
+    """Return *extents* with the range from *start* to *end*; too many lose the shortest."""
     ranges: list[tuple[int, int]] = []
     for first, last in sorted((*extents, (start, end))):
         if first == last:

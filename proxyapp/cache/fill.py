@@ -22,6 +22,8 @@ from proxyapp.exchange import Reply
 from proxyapp.net.task import Task, Wakeup
 from proxyapp.net.timers import NEVER, Sweep
 from proxyapp.rules.caching import parts
+from proxyapp.rules.caching.stored import Stored
+from proxyapp.wire import headers
 from proxyapp.wire.messages import RequestHead
 
 _log = Logger()
@@ -30,6 +32,8 @@ _PATIENCE = 600.0
 _LONGEST_PAUSE = 10.0
 # What is left of a fetch that nobody waits for any more is fetched if it is no more than this.
 _LITTLE = 1 << 20
+# It is worked out anew for each answer.
+_AGE = frozenset((b"age",))
 
 
 class Member:
@@ -77,6 +81,11 @@ class Fill:
         if isinstance(outcome, Growing):
             return outcome.is_kept and not outcome.is_over
         return outcome is None
+
+    def as_it_came(self, stored: Stored) -> Stored:
+        """Return *stored* for the one that it was fetched for, with what isn't stored of it."""
+        lines = self._intake.came.lines_without(_AGE)
+        return replace(stored, fields=headers.of_lines(lines))
 
     def join(self, reply: Reply) -> Member:
         """Wait for it; the first who does begins it."""

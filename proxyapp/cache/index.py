@@ -146,9 +146,7 @@ class Index:
         replaced = [number for number, _ in old if number != row.id]
         self.delete(replaced)
         marks = ", ".join("?" * len(row))
-        self._execute(
-            f"INSERT OR REPLACE INTO entry VALUES ({marks})", row._replace(pinned=pinned)
-        )
+        self._execute(f"INSERT OR REPLACE INTO entry VALUES ({marks})", row._replace(pinned=pinned))
         self._connection.executemany(
             "INSERT OR IGNORE INTO tag VALUES (?, ?)", [(tag, row.id) for tag in tags]
         )
@@ -245,14 +243,17 @@ class Marks:
             (name, value),
         )
 
-    def add_written(self, day: str, amount: int) -> list[tuple[str, int]]:
-        """Add what was written on *day*; return the days before, which only one process hears of."""
+    def add_written(self, day: str, amount: int) -> None:
+        """Add what was written on *day*."""
         self._execute(
             "INSERT INTO day VALUES (?1, ?2) ON CONFLICT DO UPDATE SET written = written + ?2",
             (day, amount),
         )
+
+    def take_days(self, day: str) -> list[tuple[str, int]]:
+        """Return what was written on the days before *day*; only one process hears of each."""
         over = self._execute("DELETE FROM day WHERE day < ? RETURNING day, written", (day,))
-        return [(str(day), int(written)) for day, written in over.fetchall()]
+        return [(str(past), int(written)) for past, written in over.fetchall()]
 
     def written(self, day: str) -> int:
         """Return what all processes have written on *day*."""

@@ -18,6 +18,7 @@ from proxyapp.rules.caching.arrival import Fate
 from proxyapp.rules.caching.stored import Stored
 from proxyapp.wire import headers
 from proxyapp.wire.framing import Framing, Kind
+from proxyapp.wire.headers import NO_FIELDS
 from proxyapp.wire.messages import OutgoingResponse, ResponseHead
 
 
@@ -40,6 +41,7 @@ class Intake:
     ) -> None:
         self.asked_at = means.seconds()
         self.growing: Growing | None = None
+        self.came = NO_FIELDS  # the fields of what is stored, as they came
         self._tee: Tee | None = None
         self._means = means
         self._wanted = wanted
@@ -75,6 +77,7 @@ class Intake:
         if entry is not None and fate is Fate.PASS:
             self._means.store.invalidate(wanted.place.key)
         sink: stream.Sink | None = None
+        self.came = response.fields
         if fate in (Fate.STORE, Fate.STORE_PART):
             stored = storing.stored(request.head, response, policy, self.asked_at, now, request.ttl)
             if fate is Fate.STORE:

@@ -109,3 +109,8 @@ class Memory:
 def weight_of(entry: Entry) -> int:
     """Return how many bytes of memory *entry* takes."""
     return _OVERHEAD_ENTRY + (0 if entry.content is None else len(entry.content))
+
+
+def weight_with_file(entry: Entry) -> int:
+    """Return how many bytes of memory *entry* takes where its body has no other place."""
+    return _OVERHEAD_ENTRY + entry.size

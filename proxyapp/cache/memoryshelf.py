@@ -27,6 +27,7 @@ class MemoryShelf:
         self._max_object = min(max_object, room.limit)
         self._files: dict[int, int] = {}
         self._continued: set[int] = set()
+        self._growing: set[GrowingBody] = set()
         self._last = 0
 
     def __repr__(self) -> str:
@@ -89,7 +90,9 @@ class MemoryShelf:
         except OSError:
             return None
         file = BodyFile(number, descriptor, 0, extents, self._max_object, entry is None)
-        return GrowingBody(key, bodyhead.with_total(stored, total), file, start, self)
+        body = GrowingBody(key, bodyhead.with_total(stored, total), file, start, self)
+        self._growing.add(body)
+        return body
 
     def open(self, entry: Entry) -> OpenBody:
         """See Shelf."""
@@ -103,6 +106,11 @@ class MemoryShelf:
     def opened(self, entry: Entry) -> Deferred[OpenBody]:
         """See Shelf."""
         return succeed(None).addCallback(lambda _: self.open(entry))
+
+    def close(self) -> None:
+        """See Shelf."""
+        for body in list(self._growing):
+            body.abandon()
 
     # See Keeper.
 
@@ -136,5 +144,6 @@ class MemoryShelf:
 
     def drop(self, body: GrowingBody, file: BodyFile) -> None:
         """See Keeper."""
+        self._growing.discard(body)
         self._room.put_back(body.size, is_kept=False)
         self._continued.discard(file.id)

@@ -77,10 +77,19 @@ class CachingProxy:
         return True
 
     async def _serve(
-        self, entry: Entry, request: Request, reply: Reply, place: Place, why: Why
+        self,
+        entry: Entry,
+        request: Request,
+        reply: Reply,
+        place: Place,
+        why: Why,
+        shown: Stored | None = None,
     ) -> bool:
-        """Answer with *entry*; False where it is gone, or has not what is asked for."""
-        stored, store = entry.stored, self._means.store
+        """Answer with *entry*; False where it is gone, or has not what is asked for.
+
+        *shown* is the head to send, where that isn't the stored one.
+        """
+        stored, store = shown or entry.stored, self._means.store
         lines = serving.status_lines(stored, place.rule.policy, self._means.seconds(), why)
         total = entry.size if entry.is_complete else stored.total
         selected = serving.select(request.head, stored, total, lines)
@@ -99,7 +108,12 @@ class CachingProxy:
     async def _pass(self, request: Request, reply: Reply) -> None:
         """Let the origin answer, and learn from that what isn't right any more."""
         witness = Witness(request, reply, self._means, self._place, self._fetches.outdate)
-        await self._means.origin.respond(request, witness)
+        is_complete = False
+        try:
+            await self._means.origin.respond(request, witness)
+            is_complete = True
+        finally:
+            witness.end(is_complete)
 
     async def _fetch(
         self, request: Request, reply: Reply, place: Place, entry: Entry | None
@@ -160,17 +174,26 @@ class CachingProxy:
             stored = outcome.stored
         if stored is None or varying.select(request.head, (stored,), _itself) is None:
             return False
-        if isinstance(outcome, Growing):
-            return await self._follow(outcome, request, reply, place, why)
-        assert isinstance(outcome, Ready)
-        how = Why.REVALIDATED if outcome.was_there else why
-        return await self._serve(outcome.entry, request, reply, place, how)
+        if isinstance(outcome, Ready) and outcome.was_there:
+            return await self._serve(outcome.entry, request, reply, place, Why.REVALIDATED)
+        if why is Why.MISS:
+            stored = fill.as_it_came(stored)
+        if isinstance(outcome, Ready):
+            return await self._serve(outcome.entry, request, reply, place, why, stored)
+        assert isinstance(outcome, Growing)
+        return await self._follow(outcome, stored, request, reply, place, why)
 
     async def _follow(
-        self, growing: Growing, request: Request, reply: Reply, place: Place, why: Why
+        self,
+        growing: Growing,
+        stored: Stored,
+        request: Request,
+        reply: Reply,
+        place: Place,
+        why: Why,
     ) -> bool:
-        """Send what grows; False where its part for this client is too far ahead."""
-        stored, total = growing.stored, growing.total
+        """Send what grows, under the head *stored*; False where its part is too far ahead."""
+        total = growing.total
         lines = serving.status_lines(stored, place.rule.policy, self._means.seconds(), why)
         selected = serving.select(request.head, stored, total, lines)
         start, end = 0, total

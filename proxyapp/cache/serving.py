@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -114,7 +115,8 @@ def _partial(lines: Sequence[bytes]) -> OutgoingResponse:
 
 def status_lines(stored: Stored, policy: Policy, now: float, why: Why) -> list[bytes]:
     """Return Age and Cache-Status of an answer with *stored* (RFC 9111 section 5.1, RFC 9211)."""
-    ttl = freshness.terms(stored, policy).fresh_until - now
+    fresh_until = freshness.terms(stored, policy).fresh_until
+    ttl = fresh_until - now if math.isfinite(fresh_until) else None
     age = freshness.age(stored, now)
     if why is Why.HIT:
         return [cachestatus.age_line(age), cachestatus.cache_status(_NAME, hit=True, ttl=ttl)]

@@ -1,50 +1,40 @@
-"""What is stored, in memory and on disk, for all workers that share a folder."""
+"""What is stored, in memory and on disk, for all workers that share a folder.
+
+Each process has its own CacheStore. What is asked for again and again is in memory, heads and short
+contents, and found there without a system call. The rest is a row in the index and a file. Files
+are written as their contents come; rows, names and short contents are written behind, in a thread,
+by batches. Nothing of all that is flushed to the disk while somebody waits for it.
+"""
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
+from proxyapp.cache import bodyhead
 from proxyapp.cache.bodies import GrowingBody, OpenBody
 from proxyapp.cache.entry import Entry
+from proxyapp.cache.library import (
+    DiskLibrary,
+    Library,
+    MemoryLibrary,
+    Statistics,
+    StoreLimits,
+)
+from proxyapp.cache.writing import InThread
 from proxyapp.rules.caching.stored import Stored
 
-_T = TypeVar("_T")
+__all__ = ["CacheStore", "InThread", "Statistics", "StoreLimits"]
 
+_NOTHING = StoreLimits(memory=0, disk=0, max_object=0)
 
-class InThread(Protocol):
-    """Runs *job* in a thread, as deferToThreadPool does when it is bound to a pool."""
-
-    def __call__(self, job: Callable[[], _T], /) -> Deferred[_T]:
-        """Return what fires, in the reactor's thread, with what *job* returned or raised."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoreLimits:
-    """Sizes in bytes: of what is in *memory*, of what is on *disk*, and of one object."""
-
-    memory: int
-    disk: int
-    max_object: int
-
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """What the store holds (sizes in bytes); of the disk as it was at the last look at it."""
-
-    entries: int
-    disk: int
-    disk_limit: int
-    memory: int
-    memory_limit: int
-    growing: int
-    written_today: int
-    is_failing: bool
+_log = Logger()
 
 
 class CacheStore:
@@ -62,22 +52,60 @@ class CacheStore:
         clock: IReactorTime,
         seconds: Callable[[], float],
     ) -> None:
-        raise NotImplementedError
+        self._folder = folder
+        self._limits = limits
+        self._in_thread = in_thread
+        self._clock = clock
+        self._seconds = seconds
+        self._library: Library = MemoryLibrary(_NOTHING, seconds)
+        self._catalogue = self._library.catalogue
+
+    def __repr__(self) -> str:
+        return f"<CacheStore {self._catalogue!r}>"
 
     def start(self) -> None:
-        """Open the index; a damaged one is put aside, and rebuilt from the files in a thread."""
+        """Open the index; a broken or missing one is made anew, from the files, in a thread.
+
+        Where the folder can't be used that is said, and what is stored is in memory only.
+        """
+        limits = self._limits
+        if limits.disk:
+            try:
+                self._library = DiskLibrary(
+                    self._folder, limits, self._in_thread, self._clock, self._seconds
+                )
+            except (OSError, sqlite3.Error):
+                _log.error("{folder} can't be used: the cache is in memory", folder=self._folder)
+                self._library = MemoryLibrary(limits, self._seconds)
+        else:
+            self._library = MemoryLibrary(limits, self._seconds)
+        self._catalogue = self._library.catalogue
 
     def stop(self) -> Deferred[None]:
-        """Write down what isn't yet; fires when all is closed."""
-        raise NotImplementedError
+        """Interrupt what grows, write down what isn't yet; fires when all is closed.
+
+        Nothing is stored and found any more.
+        """
+        library, self._library = self._library, MemoryLibrary(_NOTHING, self._seconds)
+        self._catalogue = self._library.catalogue
+        return Deferred.fromCoroutine(library.close())
 
     def variants(self, key: bytes) -> Sequence[Entry]:
-        """Return all that is stored under *key*: at most a few microseconds."""
-        raise NotImplementedError
+        """Return all that is stored under *key*: in a microsecond, or some if not in use."""
+        return self._catalogue.find(key)
 
     def put(self, key: bytes, stored: Stored, content: bytes) -> Entry:
-        """Store a whole *content*, in place of the variant with the same *varying*."""
-        raise NotImplementedError
+        """Store a whole *content*, in place of the variant with the same *varying*.
+
+        It is in memory until it's written: long ones are better given to `begin`.
+        """
+        size = len(content)
+        if stored.total != size:
+            stored = replace(stored, total=size)
+        extents = ((0, size),) if size else ()
+        entry = Entry(key, self._library.shelf.new_id(), stored, size, extents, content)
+        self._library.shelf.add(entry)
+        return entry
 
     def begin(
         self,
@@ -92,55 +120,69 @@ class CacheStore:
         With *entry*, a partial one, content from *start* is added to it; None where somebody does
         that already, also in another process. Without it, *start* is that of a first part.
         """
-        raise NotImplementedError
+        return self._library.growth.begin(key, stored, total, entry, start)
 
     def update(self, entry: Entry, stored: Stored) -> Entry:
         """Give *entry* another head, as a 304 has it."""
-        raise NotImplementedError
+        known = [each for each in self._catalogue.find(entry.key) if each.id == entry.id]
+        latest = known[0] if known else entry
+        head = bodyhead.with_total(stored, latest.stored.total)
+        revised = replace(latest, stored=head, content=latest.content or entry.content)
+        self._library.shelf.revise(revised)
+        return revised
 
     def invalidate(self, key: bytes) -> None:
         """All variants of *key* must be validated before their next use (RFC 9111 section 4.4)."""
+        entries = self._catalogue.find(key)
+        if not all(entry.stored.is_invalid for entry in entries):
+            invalid = tuple(
+                replace(entry, stored=replace(entry.stored, is_invalid=True)) for entry in entries
+            )
+            self._library.shelf.invalidate(key, invalid)
 
     def remove(self, entry: Entry) -> None:
         """Forget *entry*."""
+        self._library.shelf.remove(entry)
 
     def used(self, entry: Entry) -> None:
         """Note a hit; written down rarely."""
+        self._library.used(entry)
 
     def open(self, entry: Entry) -> OpenBody:
         """Open the body of *entry*, at once; raises EntryGone."""
-        raise NotImplementedError
+        return self._library.opening.open(entry)
 
     def opened(self, entry: Entry) -> Deferred[OpenBody]:
-        """Open the body of *entry* in a thread: a disk may be slow. Fails with EntryGone.
+        """Open the body of *entry* in a thread, as a disk may be slow; fails with EntryGone.
 
         The next `variants` has its content if it is short enough for memory.
         """
-        raise NotImplementedError
+        return self._library.opening.opened(entry)
 
     # For the tools.
 
     def entries(self, prefix: bytes = b"", tag: bytes = b"") -> Iterator[Entry]:
         """Yield what is stored under keys that begin with *prefix*, and has *tag* if one is given.
 
-        It reads some hundred rows at a time: give the reactor a turn now and then.
+        A hundred rows are read at a time: give the reactor a turn now and then. What was stored
+        less than a second ago may be missing.
         """
-        raise NotImplementedError
+        return self._library.tending.entries(prefix, tag)
 
     def purge(self, key: bytes = b"", prefix: bytes = b"", tag: bytes = b"") -> Deferred[int]:
         """Forget what has exactly *key*, or begins with *prefix*, or has *tag*.
 
         Exactly one of them is given. Fires with how many entries that were.
         """
-        raise NotImplementedError
+        return Deferred.fromCoroutine(self._library.tending.purge(key, prefix, tag))
 
     def pin(self, key: bytes, is_pinned: bool = True) -> Deferred[int]:
         """Keep all variants of *key*, and what replaces them, from eviction; or no longer.
 
         Fires with how many entries that are.
         """
-        raise NotImplementedError
+        return Deferred.fromCoroutine(self._library.tending.pin(key, is_pinned))
 
     def statistics(self) -> Statistics:
         """Return what it holds."""
-        raise NotImplementedError
+        return self._library.statistics()

@@ -21,6 +21,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from proxyapp.cache.disk import Disk
+from proxyapp.cache.folder import growing_room
 from proxyapp.cache.index import Candidate
 from proxyapp.cache.room import Room
 from proxyapp.cache.writing import Writing
@@ -62,7 +63,7 @@ def victims(window: list[Candidate], used: Container[int], excess: int) -> list[
 def look(disk: Disk) -> Usage:
     """Say what there is, growing bodies included; in the writing thread."""
     count, room = disk.index.totals()
-    return Usage(count, room + disk.folder.growing_room())
+    return Usage(count, room + growing_room(disk.folder))
 
 
 class Step(NamedTuple):

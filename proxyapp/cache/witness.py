@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from proxyapp import stream
+from proxyapp.cache.bodies import GrowingBody
+from proxyapp.cache.sinks import Tee
 from proxyapp.cache.wanted import Means, Place
 from proxyapp.exchange import Reply, ReplyAround, Request
-from proxyapp.rules.caching import invalidation, validation, varying
+from proxyapp.rules.caching import invalidation, storing, validation, varying
 from proxyapp.wire import headers
-from proxyapp.wire.framing import Framing
+from proxyapp.wire.framing import Framing, Kind
 from proxyapp.wire.messages import OutgoingResponse, ResponseHead
 from proxyapp.wire.target import Origin
 
@@ -31,6 +33,7 @@ class Witness(ReplyAround):
         self._place_of = place_of
         self._outdate = outdate
         self._asked_at = means.seconds()
+        self._tee: Tee | None = None
 
     def pass_on(self, head: OutgoingResponse, body: bytes) -> None:
         """See Reply."""
@@ -40,14 +43,40 @@ class Witness(ReplyAround):
     def begin(self, head: OutgoingResponse, body: Framing, is_last: bool = False) -> stream.Sink:
         """See Reply."""
         self._learn(head)
-        return self.inner.begin(head, body, is_last)
+        sink = self.inner.begin(head, body, is_last)
+        if self._request.head.method != b"POST":
+            return sink
+        growing = self._growing(head, body)
+        if growing is None:
+            return sink
+        self._tee = Tee(growing, sink)
+        return self._tee
+
+    def end(self, is_complete: bool) -> None:
+        """The answer is over."""
+        if self._tee is not None:
+            self._tee.end(is_complete)
+
+    def _growing(self, head: OutgoingResponse, body: Framing) -> GrowingBody | None:
+        """Begin to store an answer to POST that is one to GET, too (RFC 9110 section 9.3.3)."""
+        request, target = self._request, self._request.target
+        if target.origin is None:
+            return None
+        place = self._place_of(target.origin, target.path)
+        response, policy = _response(head), place.rule.policy
+        if storing.refusal(request.head, response, policy, request.ttl):
+            return None
+        now = self._means.seconds()
+        stored = storing.stored(request.head, response, policy, self._asked_at, now, request.ttl)
+        total = body.length if body.kind is Kind.LENGTH else None
+        return self._means.store.begin(place.key, stored, total)
 
     def _learn(self, head: OutgoingResponse) -> None:
         request, origin = self._request.head, self._request.target.origin
         if request.method == b"GET" or origin is None:
             return
         path = self._request.target.path
-        response = ResponseHead(head.status, head.reason, 1, headers.of_lines(list(head.lines)))
+        response = _response(head)
         if request.method == b"HEAD":
             self._freshen(self._place_of(origin, path), response)
             return
@@ -69,3 +98,7 @@ class Witness(ReplyAround):
             store.invalidate(place.key)
         elif found is not entry.stored:
             store.update(entry, found)
+
+
+def _response(head: OutgoingResponse) -> ResponseHead:
+    return ResponseHead(head.status, head.reason, 1, headers.of_lines(list(head.lines)))

@@ -1,4 +1,4 @@
-"""Changes of what is stored, on their way to the disk: in batches, in a thread, one job at a time."""
+"""Changes of what is stored, on their way to the disk: in batches, one job at a time."""
 
 from __future__ import annotations
 

@@ -4,6 +4,8 @@
 nothing else.
 """
 
+from proxyapp.config.cachesections import Cache, CacheRuleSection, Offline
+from proxyapp.config.fetchsections import Fetch
 from proxyapp.config.lists import Destinations, Network, Networks
 from proxyapp.config.loading import ConfigError, Override, load
 from proxyapp.config.rulesections import RuleSection
@@ -13,13 +15,11 @@ from proxyapp.config.sections import (
     Access,
     Config,
     Dns,
-    Limits,
-    Log,
     Pool,
     Proxy,
-    Proxyapp,
     Tunnel,
 )
+from proxyapp.config.servicesections import Limits, Log, Proxyapp
 from proxyapp.config.sitesections import Auth, Autoconfig, Mount, Site, SiteRuleSection
 
 __all__ = [
@@ -28,15 +28,19 @@ __all__ = [
     "Access",
     "Auth",
     "Autoconfig",
+    "Cache",
+    "CacheRuleSection",
     "Config",
     "ConfigError",
     "Destinations",
     "Dns",
+    "Fetch",
     "Limits",
     "Log",
     "Mount",
     "Network",
     "Networks",
+    "Offline",
     "Override",
     "Pool",
     "Proxy",

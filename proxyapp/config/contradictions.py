@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import TypeAlias
 
+from proxyapp.config.cachecontradictions import cache_contradictions
 from proxyapp.config.ini import Mistake, Place
 from proxyapp.config.listeners import is_shareable
 from proxyapp.config.rulesections import RuleSection
@@ -22,8 +23,10 @@ def contradictions(config: Config, place: FindPlace) -> Iterator[Mistake]:
     """Find every contradiction in *config*; each is reported where one of its sides stands."""
     found = chain(
         _listeners(config),
+        cache_contradictions(config),
         _uploads(config),
         _mounts(config),
+        _fetch(config),
         _site_rules(config),
         _rules(config),
         _shadowed(config),
@@ -72,6 +75,12 @@ def _mounts(config: Config) -> _Found:
         if mount.log and config.log.requests in ("", "-", "syslog:"):
             reason = "the request log is no file; [log] requests = FILE would be right"
             yield section, "log", reason
+
+
+def _fetch(config: Config) -> _Found:
+    path = config.fetch.path
+    if path and any(path == mount.path for mount in config.mounts):
+        yield f"mount {path}", "", "is the path of [fetch], too; another path would be right"
 
 
 def _sources(mount: Mount) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from proxyapp.config.sections import Config
 from proxyapp.rules.access import Access
+from proxyapp.rules.upgrade import Spellings
 
 
 def make_access(config: Config) -> Access:
@@ -15,3 +16,8 @@ def make_access(config: Config) -> Access:
         config.rules,
         config.dns.nat64_prefixes,
     )
+
+
+def make_spellings(config: Config) -> Spellings:
+    """Return what reads the ways to ask for the TLS upgrade: the judge is asked what they mean."""
+    return Spellings(config.proxy.tls_upgrade_header, config.proxy.tls_upgrade_hosts)

@@ -13,11 +13,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
-from proxyapp.config import lists, values
+from proxyapp.config import domainlists, lists, values
+from proxyapp.config.cachesections import Cache, CacheRuleSection
+from proxyapp.config.fetchsections import Fetch
 from proxyapp.config.listeners import listeners
 from proxyapp.config.lists import Destinations, Networks
 from proxyapp.config.option import Heading, Option, option
 from proxyapp.config.rulesections import RuleSection
+from proxyapp.config.servicesections import Limits, Log, Proxyapp
 from proxyapp.config.sitesections import (
     Auth,
     Autoconfig,
@@ -25,9 +28,11 @@ from proxyapp.config.sitesections import (
     Site,
     SiteRuleSection,
 )
-from proxyapp.config.values import DAYS, GIB, HOURS, MIB, SECONDS
+from proxyapp.config.values import DAYS, HOURS, SECONDS
+from proxyapp.rules.domains import Domains
 from proxyapp.rules.hops import Forwarding
 from proxyapp.rules.question import Default
+from proxyapp.rules.wayback import Cookies
 
 # Loopback, and what never comes from the internet: RFC 1918, 6598, 4193, 4291.
 _LOCAL = (
@@ -37,25 +42,6 @@ _LOCAL = (
 # As many sockets as one process could ever hold; more is a slip of the pen.
 _MANY = 1_000_000
 _INSTANT = SECONDS / 100
-
-
-@dataclass(frozen=True, slots=True)
-class Proxyapp:
-    """The process as a whole; no *hostnames* stand for those of the machine."""
-
-    state_dir: Path = option(
-        values.state_folder,
-        "/var/lib/proxyapp",
-        "Folder for what outlives a restart; by default $STATE_DIRECTORY,"
-        " else $XDG_STATE_HOME/proxyapp, else ~/.local/state/proxyapp.",
-        found=values.default_state_folder,
-    )
-    hostnames: tuple[str, ...] = option(
-        lists.host_names,
-        "",
-        "Names by which clients address the gateway itself, the main one first; empty is this"
-        " host's names.",
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +69,24 @@ class Proxy:
         "Request field that, with the value https, has an http:// URL fetched over TLS;"
         " empty turns it off.",
     )
+    tls_upgrade_hosts: Domains | None = option(
+        domainlists.domains,
+        "",
+        "Hosts whose http:// URLs are always fetched over TLS: names, .domains, @PATH; * is all.",
+    )
     tls_upgrade_clients: Networks = option(
-        lists.networks, _LOCAL, "Networks whose clients may ask for the TLS upgrade."
+        lists.networks, _LOCAL, "Networks whose clients may have any TLS upgrade."
+    )
+    tls_upgrade_cookies: Cookies = option(
+        values.choice(Cookies),
+        "keep",
+        "What becomes of Secure cookies in answers to http:// URLs that were upgraded: keep,"
+        " plain (without what binds them to TLS), or drop.",
+    )
+    tls_upgrade_hsts: bool = option(
+        values.boolean,
+        "off",
+        "Leave Strict-Transport-Security (RFC 6797) in answers to http:// URLs that were upgraded.",
     )
     tls_verify: bool = option(
         values.boolean, "on", "Check the certificates of origins that we speak TLS to."
@@ -197,48 +199,6 @@ class Access:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What one client, and all of them, may take; sizes in bytes, times in seconds."""
-
-    clients: int = option(values.count(1, _MANY), "8192", "Open client connections.")
-    per_client: int = option(
-        values.count(1, _MANY), "512", "Open client connections from one address."
-    )
-    request_head: int = option(
-        values.size(256, 16 * MIB), "64KiB", "Longest request head; 431 beyond."
-    )
-    headers: int = option(values.count(1, 10_000), "128", "Fields in a request; 431 beyond.")
-    head_timeout: float = option(
-        values.duration(_INSTANT, 1 * HOURS), "20s", "How long the head of a request may take."
-    )
-    idle_timeout: float = option(
-        values.duration(_INSTANT, 7 * DAYS), "60s", "Close a client connection idle for so long."
-    )
-    write_timeout: float = option(
-        values.duration(_INSTANT, 7 * DAYS), "60s", "Close on a client that takes no byte so long."
-    )
-    body: int = option(
-        values.size(0, 1024 * 1024 * GIB), "0", "Longest request body, 413 beyond; 0 is unlimited."
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Log:
-    """The request log."""
-
-    requests: str = option(
-        values.request_log,
-        "-",
-        "Where it goes: a file, - (standard output) or syslog:; empty turns it off.",
-    )
-    format: str = option(
-        values.log_format,
-        "combined",
-        "Its lines: combined, common, squid, pool, json, or a format string.",
-    )
-
-
-@dataclass(frozen=True, slots=True)
 class Config:
     """Everything that can be configured; *path* is the ini it came from, if there was one.
 
@@ -250,6 +210,9 @@ class Config:
     pool: Pool
     dns: Dns
     tunnel: Tunnel
+    cache: Cache
+    cache_rules: tuple[CacheRuleSection, ...]
+    fetch: Fetch
     site: Site
     site_rules: tuple[SiteRuleSection, ...]
     mounts: tuple[Mount, ...]
@@ -262,10 +225,9 @@ class Config:
     path: Path | None
 
 
-NamedSection: TypeAlias = SiteRuleSection | Mount | RuleSection
-Section: TypeAlias = (
-    Proxyapp | Proxy | Pool | Dns | Tunnel | Site | Autoconfig | Access | Auth | Limits | Log
-)
+NamedSection: TypeAlias = CacheRuleSection | SiteRuleSection | Mount | RuleSection
+_Fetching: TypeAlias = Proxyapp | Proxy | Pool | Dns | Tunnel | Cache | Fetch
+Section: TypeAlias = _Fetching | Site | Autoconfig | Access | Auth | Limits | Log
 
 SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
     {
@@ -274,6 +236,8 @@ SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
         "pool": Pool,
         "dns": Dns,
         "tunnel": Tunnel,
+        "cache": Cache,
+        "fetch": Fetch,
         "site": Site,
         "autoconfig": Autoconfig,
         "access": Access,
@@ -318,6 +282,7 @@ def _family(section: type[NamedSection], collection: str) -> Family:
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
+        "cache-rule": _family(CacheRuleSection, "cache_rules"),
         "site-rule": _family(SiteRuleSection, "site_rules"),
         "mount": _family(Mount, "mounts"),
         "rule": _family(RuleSection, "rules"),

@@ -24,9 +24,11 @@ from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.python.failure import Failure
 
 from proxyapp import errors
+from proxyapp.net.nearby import NearbyNames, resolved
 from proxyapp.net.reactor import IApplianceReactor
 from proxyapp.net.resolver import Resolver
 from proxyapp.net.tls import TlsClient, adopt
+from proxyapp.net.uplink import Uplink
 from proxyapp.wire.target import Origin
 
 # RFC 8305 section 5: how long an attempt has before the next address is tried beside it (s).
@@ -47,7 +49,10 @@ Judge = Callable[[str, str, int], None]
 
 
 class Dialler:
-    """Connects to origins. *connect_timeout* in seconds holds for names, TCP and TLS alike."""
+    """Connects to origins. *connect_timeout* in seconds holds for names, TCP and TLS alike.
+
+    *uplink* hears of every connection that is tried, and knows when that's of no use.
+    """
 
     def __init__(
         self,
@@ -56,22 +61,30 @@ class Dialler:
         judge: Judge,
         tls: TlsClient,
         connect_timeout: float,
+        uplink: Uplink,
     ) -> None:
         self._reactor = reactor
         self._resolver = resolver
         self._judge = judge
         self._tls = tls
         self._connect_timeout = connect_timeout
+        self._uplink = uplink
+        self._nearby = NearbyNames(reactor, resolver, uplink, connect_timeout)
 
     async def dial(self, origin: Origin, protocol: IProtocol) -> Dialled:
         """Connect *protocol* to *origin*, over TLS if its scheme is https.
 
-        Raises Refused, NameUnknown, NameTimeout, Overloaded and the errors of connecting.
+        Raises Refused, NameUnknown, NameTimeout, Overloaded, LineDown and the errors of connecting.
         """
-        found = self._resolver.known(origin.host) or await self._resolve(origin.host)
-        addresses = self._allowed(found, origin)
-        race = _Race(self._reactor, addresses, origin.port, self._connect_timeout)
-        transport = await race.run()
+        found = None if self._uplink.is_down else self._resolver.known(origin.host)
+        found = found or await self._find(origin)
+        addresses = allowed(self._judge, found, origin.host, origin.port)
+        if self._uplink.is_down:
+            addresses = self._uplink.near(origin.host, origin.port, addresses)
+        race = Race(self._reactor, addresses, origin.port, self._connect_timeout)
+        with self._uplink.watched(origin.host, origin.port, addresses):
+            transport = await race.run()
+        self._uplink.reached(origin.host, origin.port, race.winner)
         address = _joined(race.winner, origin.port)
         if origin.scheme != "https":
             adopt(transport, protocol)
@@ -83,27 +96,30 @@ class Dialler:
         except DeferredTimeout:
             raise errors.ConnectTimeout("the origin did not answer in time") from None
 
-    def _allowed(self, found: tuple[str, ...], origin: Origin) -> list[str]:
-        allowed = []
-        refusal: errors.Refused | None = None
-        for address in interleaved(found)[:MAX_ADDRESSES]:
-            try:
-                self._judge(origin.host, address, origin.port)
-            except errors.Refused as refused:
-                refusal = refusal or refused
-            else:
-                allowed.append(address)
-        if refusal is not None and not allowed:
-            raise refusal
-        return allowed
+    async def _find(self, origin: Origin) -> tuple[str, ...]:
+        if self._uplink.is_down:
+            return await self._nearby.find(origin.host, origin.port)
+        with self._uplink.watched(origin.host, origin.port, ()):
+            return await resolved(self._reactor, self._resolver, origin.host, self._connect_timeout)
 
-    async def _resolve(self, host: str) -> tuple[str, ...]:
-        resolving = Deferred.fromCoroutine(self._resolver.resolve(host))
-        resolving.addTimeout(self._connect_timeout, self._reactor)
+
+def allowed(judge: Judge, found: tuple[str, ...], host: str, port: int) -> list[str]:
+    """Return those of the addresses *found* that may be dialled, in the order to try.
+
+    Raises the Refused of the first one where none may.
+    """
+    addresses = []
+    refusal: errors.Refused | None = None
+    for address in interleaved(found)[:MAX_ADDRESSES]:
         try:
-            return await resolving
-        except DeferredTimeout:
-            raise errors.NameTimeout("no name server answered in time") from None
+            judge(host, address, port)
+        except errors.Refused as refused:
+            refusal = refusal or refused
+        else:
+            addresses.append(address)
+    if refusal is not None and not addresses:
+        raise refusal
+    return addresses
 
 
 def interleaved(addresses: tuple[str, ...]) -> list[str]:
@@ -119,7 +135,7 @@ def interleaved(addresses: tuple[str, ...]) -> list[str]:
 class _Attempt(Protocol):
     """Holds a fresh connection until it is known who won."""
 
-    def __init__(self, race: _Race, address: str) -> None:
+    def __init__(self, race: Race, address: str) -> None:
         self._race = race
         self._address = address
 
@@ -133,7 +149,7 @@ class _Door(ClientFactory):
 
     noisy = False
 
-    def __init__(self, race: _Race, address: str) -> None:
+    def __init__(self, race: Race, address: str) -> None:
         self._race = race
         self._address = address
 
@@ -144,7 +160,7 @@ class _Door(ClientFactory):
         self._race.failed(self._address, connector, reason)
 
 
-class _Race:
+class Race:
     """Happy eyeballs over addresses that may all be dialled (RFC 8305 section 5).
 
     All together have *seconds*; whoever starts later has less.
@@ -186,11 +202,13 @@ class _Race:
         self._running.append(self._reactor.connectTCP(address, self._port, door, self._left))
 
     def won(self, address: str, transport: ITransport) -> None:
+        """The connection to *address* stands, and the race is over."""
         self.winner = address
         self._stop(transport)
         self._done.callback(transport)
 
     def failed(self, address: str, connector: IConnector, reason: Failure) -> None:
+        """The attempt at *address* came to nothing, or was called off."""
         if self.is_over:
             return
         if self._failure is None or not self._left:

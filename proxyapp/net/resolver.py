@@ -75,10 +75,24 @@ class Resolver:
         entry = self._cache.get(host)
         if entry is None:
             return None
-        if entry.expires > self._sweep.now:
-            return entry.answer()
-        del self._cache[host]
-        return None
+        return entry.answer() if entry.expires > self._sweep.now else None
+
+    def remembered(self, host: str) -> tuple[str, ...]:
+        """Return the addresses that *host* had, however long ago, or none."""
+        if _is_literal(host):
+            return (host,)
+        entry = self._cache.get(host)
+        return entry.literals if entry is not None else ()
+
+    @property
+    def asked(self) -> int:
+        """How many names are being looked up."""
+        return len(self._waiting)
+
+    def forget_failures(self) -> None:
+        """Ask again for every name that could not be found: the reason is gone."""
+        for host in [host for host, entry in self._cache.items() if entry.error is not None]:
+            del self._cache[host]
 
     def _ask(self, host: str) -> Deferred[tuple[str, ...]]:
         waiting = self._waiting.get(host)
@@ -109,6 +123,7 @@ class Resolver:
 
     def _keep(self, host: str, entry: _Entry) -> None:
         self._cache[host] = entry
+        self._cache.move_to_end(host)
         while len(self._cache) > MAX_CACHED:
             self._cache.popitem(last=False)
         for waiting in self._waiting.pop(host, []):

@@ -16,7 +16,6 @@ from proxyapp.proxy.answer import Answer
 from proxyapp.proxy.pool import HTTPConnectionPool
 from proxyapp.proxy.relay import Relay
 from proxyapp.proxy.tunnel import TunnelLimits
-from proxyapp.proxy.upgrade import TlsUpgrade
 from proxyapp.proxy.upstream import RequestSink, Upstream
 from proxyapp.rules import hops
 from proxyapp.rules.hops import Hop
@@ -56,14 +55,12 @@ class ForwardProxyResource:
     def __init__(
         self,
         pool: HTTPConnectionPool,
-        upgrade: TlsUpgrade,
         hop: Hop,
         retries: int,
         sweep: Sweep,
         tunnels: TunnelLimits,
     ) -> None:
         self._pool = pool
-        self._upgrade = upgrade
         self._hop = hop
         self._retries = retries
         self._sweep = sweep
@@ -77,8 +74,6 @@ class ForwardProxyResource:
             _answer_here(request, reply)
             return
         _, origin, section = passage
-        if origin is not target.origin:
-            reply.record.url = b"https://" + authority(origin) + target.path
         asking = writer.request_head(head.method, target.path, section)
         attempts = self._retries
         while True:
@@ -112,11 +107,16 @@ class ForwardProxyResource:
         hops.check_loop(fields, self._hop.pseudonym)
         if hops.answers_here(head):
             return None
-        origin = self._upgrade.origin_for(request)
+        assert asked is not None
         lines = hops.request_lines(
-            head, authority(origin), request.client.host, request.framing, self._hop
+            head,
+            authority(asked),
+            request.client.host,
+            request.framing,
+            self._hop,
+            asked.scheme,
         )
-        fields.memo = passage = _Passage(key, origin, writer.section(lines))
+        fields.memo = passage = _Passage(key, asked, writer.section(lines))
         return passage
 
     def _ask(self, request: Request, asking: bytes, upstream: Upstream, reply: Reply) -> Answer:

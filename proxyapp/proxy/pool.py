@@ -166,6 +166,10 @@ class HTTPConnectionPool:
     def closeCachedConnections(self) -> None:
         """Close every idle connection, and those in use as soon as they are released."""
         self._is_closing = True
+        self.closeIdleConnections()
+
+    def closeIdleConnections(self) -> None:
+        """Close every idle connection: what was reached by them may be out of reach now."""
         for upstream in list(self._idle):
             self._close_idle(upstream)
 

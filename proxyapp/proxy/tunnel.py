@@ -18,7 +18,6 @@ from proxyapp.net.dial import Dialler
 from proxyapp.net.timers import Sweep
 from proxyapp.net.transport import Transport
 from proxyapp.proxy.relay import Relay
-from proxyapp.rules.access import Access
 from proxyapp.stream import Receiver
 from proxyapp.wire.framing import Kind
 from proxyapp.wire.messages import OutgoingResponse
@@ -93,12 +92,9 @@ class TunnelCounts:
 
 
 class ConnectTunnel:
-    """Answers CONNECT."""
+    """Answers CONNECT, once the judge has let host and port pass."""
 
-    def __init__(
-        self, access: Access, dialler: Dialler, sweep: Sweep, limits: TunnelLimits
-    ) -> None:
-        self._access = access
+    def __init__(self, dialler: Dialler, sweep: Sweep, limits: TunnelLimits) -> None:
         self._dialler = dialler
         self._sweep = sweep
         self._limits = limits
@@ -108,10 +104,6 @@ class ConnectTunnel:
         """See Responder."""
         origin = request.target.origin
         assert origin is not None
-        # May it be?
-        decision = self._access.tunnel_port(origin.port)
-        if not decision.allowed:
-            raise errors.AccessDenied(decision.reason, rule=decision.rule)
         if request.framing.kind is not Kind.NONE and not request.body.is_complete:
             raise errors.BadRequest("CONNECT has no request body")
         self.counts.enter(request.client.host)

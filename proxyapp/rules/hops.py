@@ -74,9 +74,13 @@ def hop(pseudonym: bytes, forwarding: Forwarding, tls_upgrade_header: bytes) -> 
 
 
 def request_lines(
-    head: RequestHead, host: bytes, client: str, body: Framing, at: Hop
+    head: RequestHead, host: bytes, client: str, body: Framing, at: Hop, scheme: str = "http"
 ) -> list[bytes]:
-    """Return the field lines for the origin: Host first, then the client's own in order."""
+    """Return the field lines for the origin: Host first, then the client's own in order.
+
+    *scheme* is that of the URL. The client may have come without TLS all the same, which is nothing
+    to tell an origin that would send it back to https for that.
+    """
     fields = head.fields
     combined = fields.combined
     removed = _also_named(fields, at.removed) if b"connection" in combined else at.removed
@@ -94,7 +98,7 @@ def request_lines(
     if at.via:
         sent.append(at.via[head.minor])
     if at.adds_client:
-        sent.append(_forwarding_line(client, host, at.forwarding))
+        sent.append(_forwarding_line(client, host, scheme, at.forwarding))
     return sent
 
 
@@ -185,8 +189,9 @@ def _upgrade_lines(head: RequestHead) -> list[bytes]:
     return [b"Connection: Upgrade", b"Upgrade: " + b", ".join(kept)] if kept else []
 
 
-def _forwarding_line(client: str, host: bytes, forwarding: Forwarding) -> bytes:
+def _forwarding_line(client: str, host: bytes, scheme: str, forwarding: Forwarding) -> bytes:
     if forwarding is Forwarding.X_FORWARDED_FOR:
         return b"X-Forwarded-For: " + client.encode("ascii")
     node = f'"[{client}]"' if ":" in client else client
-    return b'Forwarded: for=%b;host="%b";proto=http' % (node.encode("ascii"), host)
+    proto = scheme.encode("ascii")
+    return b'Forwarded: for=%b;host="%b";proto=%b' % (node.encode("ascii"), host, proto)

@@ -2,8 +2,8 @@
 
 Most of a record came from outside, so a client could try to write lines or fields of its own. What
 is written is therefore printable ASCII only: control characters, non-ASCII bytes, double quotes and
-backslashes become `\\xHH`, and so does whatever ends the field in the format at hand. User names
-and passwords in URLs are replaced by `***`.
+backslashes become `\\xHH`, and so does whatever ends the field in the format at hand. Secrets in
+URLs are masked.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
+from proxyapp.rules.masking import masked
 from proxyapp.rules.record import Record
 
 FormatLine = Callable[[Record], str]
@@ -72,24 +73,6 @@ def _as_hex(match: re.Match[bytes]) -> bytes:
 _quoted = _escaper("")
 _word = _escaper(" ")
 
-# User information (RFC 3986 section 3.2.1): after `//`, or at the start for authority-form; in a
-# query, where `&` ends it; and percent-encoded, as in /fetch?url=http%3A%2F%2Fuser%3Apass%40host.
-_USER_INFORMATION = re.compile(rb"(^|//)[^/?#]*@")
-_USER_INFORMATION_IN_QUERY = re.compile(rb"(//)[^/?#&]*@")
-_ENCODED_USER_INFORMATION = re.compile(
-    rb"(?i)((?:/|%2f){2})(?:(?!%2f|%3f|%23|%26)[^/?#&])*(?:%40|@)"
-)
-
-
-def masked(url: bytes) -> bytes:
-    """Replace user names and passwords in *url*; tokens stand in either place."""
-    if b"@" not in url and b"%40" not in url:
-        return url
-    path, mark, query = url.partition(b"?")
-    path = _USER_INFORMATION.sub(rb"\1***@", path)
-    query = _USER_INFORMATION_IN_QUERY.sub(rb"\1***@", query)
-    return _ENCODED_USER_INFORMATION.sub(rb"\1***@", path + mark + query)
-
 
 def _octets(text: str | None) -> bytes:
     return text.encode("utf-8", "backslashreplace") if text else b""
@@ -139,9 +122,7 @@ def _request(record: Record, escape: Escape) -> str:
     method, target = asked.method, asked.target
     if not method and not target:
         return "-"
-    if b"@" in target or b"%" in target:
-        target = masked(target)
-    return f"{escape(method)} {escape(target)} HTTP/1.{asked.minor}"
+    return f"{escape(method)} {escape(masked(target))} HTTP/1.{asked.minor}"
 
 
 def _fetched(record: Record) -> bytes:
@@ -162,6 +143,7 @@ _TEXTS: Mapping[str, Callable[[Record], bytes]] = {
     "upstream": lambda record: _octets(record.upstream),
     "reuse": lambda record: _octets(record.reuse),
     "tls": lambda record: _octets(record.tls),
+    "cache": lambda record: _octets(record.cache),
     "error": lambda record: _octets(record.error),
     "reason": lambda record: _octets(record.reason),
     "rule": lambda record: _octets(record.rule),
@@ -199,13 +181,24 @@ def _combined(record: Record) -> str:
 
 _DENIALS = frozenset(("http_request_denied", "destination_ip_prohibited", "proxy_loop_detected"))
 _CLIENT_GONE = 499
+_BY_SERVICE = {"proxy": "TCP_MISS", "fetch": "TCP_MISS", "tunnel": "TCP_TUNNEL"}
+# What came in part from the origin counts as from there, as it does in Squid.
+_BY_CACHE = {
+    "hit": "TCP_HIT",
+    "miss": "TCP_MISS",
+    "stale": "TCP_STALE_HIT",
+    "revalidated": "TCP_REFRESH_UNMODIFIED",
+    "refreshed": "TCP_REFRESH_MODIFIED",
+    "collapsed": "TCP_CF_HIT",
+    "partial": "TCP_MISS",
+}
 
 
 def _squid_code(record: Record) -> str:
     """Squid's result code, as far as it has a word for what happened here."""
     if record.error in _DENIALS:
         return "TCP_DENIED"
-    code = {"proxy": "TCP_MISS", "tunnel": "TCP_TUNNEL"}.get(record.service, "NONE_NONE")
+    code = _BY_CACHE.get(record.cache) or _BY_SERVICE.get(record.service, "NONE_NONE")
     return f"{code}_ABORTED" if record.status == _CLIENT_GONE else code
 
 

@@ -18,7 +18,8 @@ from proxyapp import errors
 from proxyapp.rules.question import Question
 from proxyapp.rules.schedule import minute_of_week
 from proxyapp.rules.stages import Case, is_address
-from proxyapp.wire.headers import is_token
+from proxyapp.rules.upgrade import Spellings
+from proxyapp.wire.headers import NO_FIELDS, is_token
 from proxyapp.wire.target import Origin, parse_target
 
 
@@ -79,8 +80,8 @@ def _read_json(line: str) -> Logged | None:
         service, error = given["service"], given["error"]
         was = _was_in_json(service, status, error, given["rule"])
         minute = _minute(datetime.fromisoformat(given["time"]))
-        client, method, target = given["client_host"], given["method"], given["target"]
-        upgrades, upstream = given["url"].startswith("https://"), given["upstream"]
+        client, method, target = given["client_host"], given["method"], given["url"]
+        upstream = given["upstream"]
     except (KeyError, ValueError):
         raise Unreadable from None
     if service == "-" or status in _ASKED_FOR_PASSWORD or error == _LOOP:
@@ -89,7 +90,7 @@ def _read_json(line: str) -> Logged | None:
         raise Unreadable
     asked = _Asked(service, _client(client), user, method, target)
     address = _known_address(upstream.rpartition(":")[0].strip("[]"))
-    return _logged(asked, upgrades, address, minute, was)
+    return _logged(asked, address, minute, was)
 
 
 def _was_in_json(service: str, status: int, error: str, rule: str) -> Was:
@@ -133,8 +134,7 @@ def _read_squid(line: str) -> Logged | None:
     hierarchy, _, peer = way.partition("/")
     # Where a parent was asked, the address is the parent's.
     address = _known_address(peer) if "DIRECT" in hierarchy else ""
-    upgrades = service == "proxy" and url.startswith("https://")
-    return _logged(asked, upgrades, address, minute, was)
+    return _logged(asked, address, minute, was)
 
 
 def _was_in_squid(code: str, status: int, service: str) -> Was | None:
@@ -183,7 +183,7 @@ def _read_combined(line: str) -> Logged | None:
         return None
     asked = _Asked(service, _client(match["client"]), _user(match["user"]), method, target)
     was = Was.UNCLEAR if status == _FORBIDDEN else Was.PASSED
-    return _logged(asked, target.startswith("https://"), "", minute, was)
+    return _logged(asked, "", minute, was)
 
 
 def _common_time(text: str) -> datetime:
@@ -217,20 +217,26 @@ def _service_of(method: str, target: str) -> str:
     return "site" if target.startswith("/") else "proxy"
 
 
-def _logged(asked: _Asked, upgrades: bool, address: str, minute: int, was: Was) -> Logged | None:
+# The format combined has the target as it was asked for, and nobody knows with which fields.
+_SPELLINGS = Spellings(b"", None)
+
+
+def _logged(asked: _Asked, address: str, minute: int, was: Was) -> Logged | None:
     method = asked.method.encode("ascii", "replace")
     if not is_token(method):
         return None
     origin: Origin | None = None
     if asked.service != "site":
         try:
-            origin = parse_target(method, asked.target.encode("ascii", "replace")).origin
+            target = parse_target(method, asked.target.encode("ascii", "replace"))
+            origin = _SPELLINGS.canonical(target, NO_FIELDS).origin
         except errors.BadRequest:
             return None
         if origin is None:
             return None
     host, port = ("", 0) if origin is None else (origin.host, origin.port)
     question = Question(asked.service, asked.client, asked.user, method, host, port)
+    upgrades = asked.service == "proxy" and origin is not None and origin.scheme == "https"
     return Logged(Case(question, upgrades, address), minute, was)
 
 

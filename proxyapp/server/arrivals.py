@@ -68,7 +68,10 @@ class Arrivals:
             target.check_host(asked, parsed.fields)
         how = framing.request_framing(parsed)
         body = EMPTY if how is NO_BODY else self._make_body(how)
-        return Request(parsed, asked, self._client, how, body), self._doors[asked.form]
+        door = self._doors[asked.form]
+        if door.aside is not None:
+            door = door.aside(parsed, asked) or door
+        return Request(parsed, asked, self._client, how, body), door
 
     def _make_body(self, how: Framing) -> Body:
         limit = self._limits.body

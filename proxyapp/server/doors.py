@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from proxyapp import errors
-from proxyapp.exchange import Client, Responder
+from proxyapp.exchange import Client, Request, Responder
 from proxyapp.net.timers import Sweep
 from proxyapp.net.transport import Transport
 from proxyapp.rules.question import Decision, Question
@@ -16,6 +16,7 @@ from proxyapp.server.admission import Admission
 from proxyapp.wire.headers import RawFields
 from proxyapp.wire.heads import HeadLimits
 from proxyapp.wire.messages import RequestHead
+from proxyapp.wire.target import Target
 
 
 class Permit(Protocol):
@@ -55,10 +56,17 @@ class RecordLog(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """What is behind one form of target: the name of the service, and who answers."""
+    """What is behind one form of target: the name of the service, and who answers.
+
+    *canonical* makes one of all requests that mean the same, before anybody judges them; it may
+    raise ExchangeError. *aside* returns the door of another service for requests that are its own
+    in spite of their form, and None for all others.
+    """
 
     service: str
     responder: Responder
+    canonical: Callable[[Request], Request] | None = None
+    aside: Callable[[RequestHead, Target], Door | None] | None = None
 
 
 # Makes the page that tells a client of an error: its fields, and its body.

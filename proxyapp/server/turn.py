@@ -60,6 +60,11 @@ class Turn:
     def begin(self) -> None:
         """Ask whether the request may go on, then let the responder answer."""
         try:
+            canonical = self._door.canonical
+            if canonical is not None:
+                request = canonical(self.request)
+                if request is not self.request:
+                    self._take(request)
             verdict = self._around.admission.at_once(self.request, self.reply.record)
             work = self._answer_later() if verdict is None else self._answer(verdict)
         except errors.ExchangeError as error:
@@ -67,6 +72,11 @@ class Turn:
             return
         self._running = Task(work, self._end)
         self._running.resume()
+
+    def _take(self, request: Request) -> None:
+        """Answer *request*, which says what the one that came means."""
+        self.request = request
+        self.reply.record.url = request.target.url
 
     async def _answer_later(self) -> None:
         """Answer once it is known who asks."""

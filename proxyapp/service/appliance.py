@@ -6,7 +6,7 @@ import resource
 import signal
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from OpenSSL import SSL
 from twisted.application.service import Service
@@ -19,8 +19,8 @@ from twisted.python.failure import Failure
 
 from proxyapp import errors, requestlog
 from proxyapp.config import Config
-from proxyapp.config.judge import make_access
-from proxyapp.exchange import Request
+from proxyapp.config.judge import make_access, make_spellings
+from proxyapp.exchange import Request, Responder
 from proxyapp.limits import LedgerError
 from proxyapp.net import local, pipes
 from proxyapp.net.dial import Dialler
@@ -29,6 +29,7 @@ from proxyapp.net.resolver import Resolver, ServerLookup, SystemLookup, name_ser
 from proxyapp.net.timers import Sweep
 from proxyapp.net.tls import TlsClient
 from proxyapp.proxy.destinations import Destinations
+from proxyapp.proxy.fetch import Guards
 from proxyapp.proxy.forward import ForwardProxyResource
 from proxyapp.proxy.pool import HTTPConnectionPool, PoolLimits
 from proxyapp.proxy.tunnel import ConnectTunnel, TunnelLimits
@@ -38,15 +39,21 @@ from proxyapp.rules import hops
 from proxyapp.rules.question import Decision, Question
 from proxyapp.rules.record import Record
 from proxyapp.rules.schedule import minute_of_week
+from proxyapp.rules.wayback import Keeping
 from proxyapp.server.admission import LONGEST_METHOD, Admission
 from proxyapp.server.connection import Listener
 from proxyapp.server.doors import Clients, Door, ServerLimits, Surroundings
 from proxyapp.service.allowances import make_limits
+from proxyapp.service.caching import make_cache
+from proxyapp.service.control import RunningCache
+from proxyapp.service.fetching import with_fetch
 from proxyapp.service.identity import Identity
 from proxyapp.service.introduction import introduction
 from proxyapp.service.sitemap import SiteError, build_site
+from proxyapp.service.uplink import make_uplink
 from proxyapp.service.users import UsersError, make_credentials
 from proxyapp.site import pages
+from proxyapp.site.autoconfig import SETUP_HOST
 from proxyapp.site.options import MisdirectedSite, ServerOptions
 from proxyapp.site.setup import OwnUrls
 from proxyapp.wire.headers import RawFields
@@ -90,6 +97,13 @@ class Appliance(Service):
         self._lookup = _make_lookup(config, reactor)
         self._dialler = self._make_dialler()
         self.pool = self._make_pool()
+        self._cache = make_cache(config, reactor)
+        self._judge: Callable[[Question], Decision] = lambda question: self._access.judge(
+            question, _minute_of(time.time())
+        )
+        self._running_cache = RunningCache(
+            config.proxyapp.state_dir, self._cache, self._judge, self._log, self.sweep, reactor
+        )
         limits = _server_limits(config)
         self.clients = Clients(limits)
         self._identity = Identity(config.proxyapp.hostnames)
@@ -113,11 +127,11 @@ class Appliance(Service):
     def privilegedStartService(self) -> None:
         """Open every port, while low ones may still be opened; SystemExit where one can't be."""
         super().privilegedStartService()  # type: ignore[no-untyped-call]
-        proxy = Listener(self._around, self._proxy_doors(), self.clients)
+        proxy = Listener(self._around, self._with_fetch(self._proxy_doors()), self.clients)
         for description in self._config.proxy.listen:
             port = self._listen("proxy", description, proxy)
             self._proxy_ports.append(getattr(port.getHost(), "port", 0))
-        site = Listener(self._around, self._site_doors(), self.clients)
+        site = Listener(self._around, self._with_fetch(self._site_doors()), self.clients)
         for description in self._config.site.listen:
             port = self._listen("site", description, site)
             self._site_ports.append(getattr(port.getHost(), "port", 0))
@@ -144,6 +158,8 @@ class Appliance(Service):
         except LedgerError as error:
             raise SystemExit(f"proxyapp: {error}") from error
         self.sweep.start()
+        self.uplink.start()
+        self._running_cache.start(self._chain)
         self._reactor.callWhenRunning(self._reopen_log_on_signal)
         self._reactor.addSystemEventTrigger("after", "shutdown", self._log.close)
         # Said once signals are heeded: whoever reads it may stop us at once.
@@ -159,8 +175,10 @@ class Appliance(Service):
         every = [port for ports in self.ports.values() for port in ports]
         closing = [Deferred.fromCoroutine(_stop_listening(port)) for port in every]
         closing.append(Deferred.fromCoroutine(self._limiter.stop()))
+        closing.append(Deferred.fromCoroutine(self._running_cache.stop()))
         self.ports = {"proxy": [], "site": []}
         self.pool.closeCachedConnections()
+        self.uplink.stop()
         self._lookup.stop()
         self.sweep.stop()
         pipes.close_free()
@@ -178,9 +196,14 @@ class Appliance(Service):
         dns, proxy = self._config.dns, self._config.proxy
         resolver = Resolver(self._lookup, self.sweep, dns.cache_ttl_max, dns.negative_ttl)
         judge = Destinations(self._access, local.is_own, self._proxy_ports)
+        offline = self._config.cache.offline.value
+        self.uplink = make_uplink(offline, self._reactor, resolver, judge, self._line_went_down)
         tls = TlsClient(self._reactor, proxy.tls_verify, proxy.tls_ca_file)
         timeout = self._config.pool.connect_timeout
-        return Dialler(self._reactor, resolver, judge, tls, timeout)
+        return Dialler(self._reactor, resolver, judge, tls, timeout, self.uplink)
+
+    def _line_went_down(self) -> None:
+        self.pool.closeIdleConnections()
 
     def _make_pool(self) -> HTTPConnectionPool:
         given = self._config.pool
@@ -196,18 +219,27 @@ class Appliance(Service):
 
     def _proxy_doors(self) -> Mapping[Form, Door]:
         tunnels = _tunnel_limits(self._config)
-        upgrade = TlsUpgrade(self._config.proxy.tls_upgrade_header, self._access.may_upgrade_tls)
         forward = ForwardProxyResource(
             self.pool,
-            upgrade,
             _make_hop(self._config),
             self._config.pool.retries,
             self.sweep,
             tunnels,
         )
-        tunnel = ConnectTunnel(self._access, self._dialler, self.sweep, tunnels)
+        # What is fetched takes the same way; TLS for it is no favour to the client.
+        self._chain: Responder = forward
+        if self._cache is not None:
+            self._chain = self._cache.before(forward, self.sweep, self._config.limits.write_timeout)
+        upgrade = TlsUpgrade(
+            self._chain,
+            make_spellings(self._config),
+            Keeping(self._config.proxy.tls_upgrade_cookies, self._config.proxy.tls_upgrade_hsts),
+            self._access.may_upgrade_tls,
+            self._is_own,
+        )
+        tunnel = ConnectTunnel(self._dialler, self.sweep, tunnels)
         own_or_forward = OwnUrls(
-            forward,
+            upgrade,
             self._site.setup,
             self._site.paths,
             self._proxy_ports,
@@ -216,17 +248,29 @@ class Appliance(Service):
             self._may_read_site,
         )
         return {
-            Form.ABSOLUTE: Door("proxy", own_or_forward),
+            Form.ABSOLUTE: Door("proxy", own_or_forward, upgrade.canonical),
             Form.AUTHORITY: Door("tunnel", tunnel),
             Form.ORIGIN: Door("site", self._site.paths),
             Form.ASTERISK: Door("proxy", ServerOptions(_PROXY_METHODS)),
         }
 
+    def _is_own(self, origin: Origin) -> bool:
+        """Are requests for *origin* for us, and not to be forwarded?"""
+        is_ours = origin.port in self._site_ports or origin.port in self._proxy_ports
+        return origin.host == SETUP_HOST or (is_ours and self._identity.is_meant(origin.host))
+
+    def _with_fetch(self, doors: Mapping[Form, Door]) -> Mapping[Form, Door]:
+        """Return *doors* with that of the content proxy beside them."""
+        guards = Guards(self._judge, self._limiter.admit)
+        return with_fetch(
+            doors, self._config, self._chain, guards, self._is_own, self._reactor, time.time
+        )
+
     def _may_read_site(self, request: Request, user: str | None) -> Decision:
         """Say whether the site may be read by who asks the proxy for it."""
         method = request.head.method[:LONGEST_METHOD]
         question = Question("site", request.client.host, user, method, "", 0)
-        return self._access.judge(question, _minute_of(time.time()))
+        return self._judge(question)
 
     def _site_doors(self) -> Mapping[Form, Door]:
         site = MisdirectedSite(self._site.paths, self._proxy_ports, self._identity.is_meant)

@@ -20,6 +20,7 @@ from proxyapp.site import autoconfig, setup
 from proxyapp.site.autoconfig import AutoconfigSite, Gateways
 from proxyapp.site.confinement import Root
 from proxyapp.site.digests import Digests
+from proxyapp.site.fetchpage import FetchPage
 from proxyapp.site.files import Extras, StaticSite
 from proxyapp.site.listing import Listings
 from proxyapp.site.logview import LogView
@@ -92,6 +93,8 @@ class _Building:
             pac = AutoconfigSite(self._gateways, automatic.direct)
             exact = dict.fromkeys(autoconfig.PATHS, pac)
             exact |= {setup.PATH: page, setup.PATH + b"/": page}
+        if self._config.fetch.path:
+            exact[self._config.fetch.path.encode() + b"/"] = FetchPage()
         mounts = [(mount.path.encode(), self._mounted(mount)) for mount in self._config.mounts]
         return SiteMap(SitePaths(exact, mounts, self._root(page, exact)), page)
 

@@ -8,7 +8,7 @@ from string import Template
 from typing import NamedTuple
 
 from proxyapp import errors
-from proxyapp.rules.logformat import masked
+from proxyapp.rules.masking import masked
 from proxyapp.rules.negotiation import preferred
 from proxyapp.wire.headers import RawFields
 from proxyapp.wire.writer import reason_for
@@ -174,6 +174,8 @@ _ADVICE: dict[type[errors.ExchangeError], str] = {
     errors.InsufficientStorage: "Make room on the gateway's disk, and send it again.",
     errors.NameUnknown: "Check the spelling of the name, and that the gateway's DNS works.",
     errors.NameTimeout: "Check that the gateway's DNS servers can be reached.",
+    errors.LineDown: "Try again when the line is back; the gateway finds out by itself. Until then "
+    "it serves what is stored on it, and what is on the LAN.",
     errors.OriginUnreachable: "Check that the gateway's line is up and has a route there.",
     errors.ConnectRefused: "Check the port, and that the server runs.",
     errors.ConnectTimeout: "The server or the line may be down, or a firewall drops the packets.",

@@ -72,6 +72,14 @@ class Target:
     path: bytes
     authority: bytes = b""
 
+    @property
+    def url(self) -> bytes:
+        """The target as a URL; empty where it names no origin."""
+        if self.origin is None:
+            return b""
+        path = b"" if self.path == b"*" else self.path
+        return b"%b://%b%b" % (self.origin.scheme.encode("ascii"), self.authority, path)
+
 
 def parse_target(method: bytes, target: bytes) -> Target:
     """Take *target* apart; raises BadRequest where it isn't one of the four forms.

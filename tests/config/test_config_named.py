@@ -39,7 +39,7 @@ def mistakes(folder: Path, text: str, overrides: Iterable[str] = ()) -> list[str
             ":1: [siterule *.js]: unknown section; [site-rule *.js] would be right",
         ),
         ("[pool /a]", ":1: [pool /a]: unknown section; [pool] would be right"),
-        ("[zzz]", "log, site-rule PATTERN, mount /path, rule NAME"),
+        ("[zzz]", "log, cache-rule NAME, site-rule PATTERN, mount /path, rule NAME"),
         ("[mount a]", ":1: [mount a]: 'a' is not absolute; '/a' would be right"),
         ("[mount /a/]", ":1: [mount /a/]: '/a/' is not in its shortest form; /a would be right"),
         ("[mount /setup]", ":1: [mount /setup]: /setup belongs to [autoconfig]"),

@@ -26,6 +26,7 @@ from proxyapp.net.timers import Sweep
 from proxyapp.net.tls import TlsClient
 from proxyapp.wire.target import Origin
 from tests.net.loopback import Network, Witness, failure_of, flow, turn
+from tests.net.uplinks import always_up
 
 EXAMPLE = Origin("http", "example.com", 80)
 TIMEOUT = 10.0
@@ -108,6 +109,7 @@ class Call:
             judge,
             TlsClient(self.doors, True, None),
             TIMEOUT,
+            always_up(self.doors),
         )
         self.results: list[Dialled | Failure] = []
         self.work = Deferred.fromCoroutine(dialler.dial(origin, self.protocol))
@@ -447,6 +449,7 @@ async def dialler(appliance: ApplianceReactor) -> AsyncIterator[MakeDialler]:
             judge,
             TlsClient(appliance, True, None),
             timeout,
+            always_up(appliance),
         )
 
     yield make

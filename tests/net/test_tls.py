@@ -34,6 +34,7 @@ from proxyapp.net.timers import Sweep
 from proxyapp.net.tls import TlsClient
 from proxyapp.wire.target import Origin
 from tests.net.loopback import PATIENCE, Network, Witness, failure_of, flow, opening
+from tests.net.uplinks import always_up
 
 DAY = timedelta(days=1)
 NAME = "origin.example"
@@ -188,7 +189,12 @@ def make_dialler(
     found = Addresses((host,), 60.0)
     resolver = Resolver(lambda name: succeed(found), Sweep(appliance), 60.0, 5.0)
     return Dialler(
-        cast(IApplianceReactor, appliance), resolver, lambda *asked: None, client, timeout
+        cast(IApplianceReactor, appliance),
+        resolver,
+        lambda *asked: None,
+        client,
+        timeout,
+        always_up(appliance),
     )
 
 

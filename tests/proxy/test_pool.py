@@ -408,6 +408,22 @@ def test_closing() -> None:
         assert used.far.is_gone
 
 
+def test_closing_what_is_idle() -> None:
+    """What is idle goes, and the pool goes on: what is in use now is kept afterwards."""
+    with script() as stage:
+        idle, used = borrow(stage, 2)
+        idle.give_back()
+        stage.pool.closeIdleConnections()
+        stage.turn()
+        assert idle.far.is_gone
+        used.give_back()
+        stage.turn()
+        assert not used.far.is_gone
+        assert stage.pool.counters.dialled == 2
+        borrow(stage, 1)
+        assert stage.pool.counters.reused == 1
+
+
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(["borrow", "back", "drop", "reset", "leave", "wait"]), st.integers(0)

@@ -173,17 +173,6 @@ def test_idle_timeout() -> None:
         assert (stage.records[0].status, stage.records[0].received) == (200, 4)
 
 
-def test_port_rule() -> None:
-    """[tunnel] ports is asked before anybody is dialled."""
-    with script(tunnel_ports=frozenset((443,))) as stage:
-        status, record = refused(stage, connect(b"b.example:25"))
-        assert status == b"403"
-        assert (record.error, record.rule) == (errors.AccessDenied.token, "[tunnel] ports")
-        assert "443" in record.reason
-        assert stage.dialler.asked == []
-        tunnel(stage)
-
-
 @pytest.mark.parametrize("line", [b"Content-Length: 5", b"Transfer-Encoding: chunked"])
 def test_connect_with_a_body(line: bytes) -> None:
     """CONNECT that announces a body is refused: nobody knows where the tunnel would begin."""

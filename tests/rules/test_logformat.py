@@ -57,6 +57,7 @@ _RECORD = Record(
     upstream="93.184.216.34:443",
     reuse="reused",
     tls="warm",
+    cache="miss",
     reported="[rule kids]",
     request_id="k3x7q20001",
 )
@@ -98,7 +99,7 @@ def _line(text: str, **changes: object) -> str:
         ("status}", "unbalanced }"),
         ("{status}}", "unbalanced }"),
         ("{sta{tus}", "unbalanced {"),
-        ("{}", r"unknown {} .* known: {client} .*{version}"),
+        ("{}", r"unknown {} .* known: {cache} .*{version}"),
         ("{staus}", "unknown {staus}"),
         ("{status:03d}", "unknown {status:03d}"),
         ("{status!r}", "unknown"),
@@ -170,14 +171,25 @@ def test_squid() -> None:
         ({"error": "http_request_denied", "status": 403}, " TCP_DENIED/403 "),
         ({"error": "destination_ip_prohibited", "service": "tunnel"}, " TCP_DENIED/200 "),
         ({"method": b"", "target": b"", "url": b""}, " NONE error:invalid-request "),
-        ({"service": "-", "status": 0}, " NONE_NONE/000 "),
+        ({"service": "-", "cache": "", "status": 0}, " NONE_NONE/000 "),
         ({"status": 499}, " TCP_MISS_ABORTED/499 "),
         ({"service": "site", "upstream": ""}, " HIER_NONE/- "),
-        ({"service": "site"}, " NONE_NONE/200 "),
-        ({"service": "tunnel"}, " TCP_TUNNEL/200 "),
+        ({"service": "site", "cache": ""}, " NONE_NONE/200 "),
+        ({"service": "tunnel", "cache": ""}, " TCP_TUNNEL/200 "),
         ({"upstream": "[2606:4700::1]:443"}, " HIER_DIRECT/2606:4700::1 "),
         ({"user": None}, " - HIER_DIRECT/"),
         ({"duration": 1234.5678}, " 1234567 192"),
+        ({"cache": ""}, " TCP_MISS/200 "),
+        ({"cache": "", "service": "fetch"}, " TCP_MISS/200 "),
+        ({"cache": "hit", "upstream": ""}, " TCP_HIT/200 "),
+        ({"cache": "hit", "service": "fetch"}, " TCP_HIT/200 "),
+        ({"cache": "hit", "status": 499}, " TCP_HIT_ABORTED/499 "),
+        ({"cache": "hit", "error": "http_request_denied"}, " TCP_DENIED/200 "),
+        ({"cache": "stale"}, " TCP_STALE_HIT/200 "),
+        ({"cache": "revalidated"}, " TCP_REFRESH_UNMODIFIED/200 "),
+        ({"cache": "refreshed"}, " TCP_REFRESH_MODIFIED/200 "),
+        ({"cache": "collapsed"}, " TCP_CF_HIT/200 "),
+        ({"cache": "partial"}, " TCP_MISS/200 "),
     ],
 )
 def test_squid_codes(changes: dict[str, object], part: str) -> None:
@@ -208,7 +220,7 @@ def test_json_has_every_field() -> None:
     assert line["version"] == "HTTP/1.1"
     assert line["user"] == "ann"
     assert (line["reported"], line["request_id"]) == ("[rule kids]", "k3x7q20001")
-    assert line["status"] == 200
+    assert (line["status"], line["cache"]) == (200, "miss")
     assert line["url"] == "https://example.com/a?b"
     assert json.loads(_line("json", user=None))["user"] is None
     assert json.loads(_line("json", url=b""))["url"] == "http://example.com/a?b"
@@ -231,6 +243,7 @@ def test_every_json_name_is_a_placeholder() -> None:
         ("{client} {client_host}:{client_port}", "192.168.7.23:54321 192.168.7.23:54321"),
         ('"{request}" {version}', '"GET http://example.com/a?b HTTP/1.1" HTTP/1.1'),
         ("{reuse}/{tls}/{upstream}\t{reason}", "reused/warm/93.184.216.34:443\t-"),
+        ("{cache}", "miss"),
         ("{received} {sent}{rule}{error}", "7 1024--"),
         ("{reported} {request_id}", "[rule\\x20kids] k3x7q20001"),
         ('"{reported}"', '"[rule kids]"'),
@@ -316,6 +329,7 @@ _records = st.builds(
     upstream=_words,
     reuse=_words,
     tls=_words,
+    cache=_words,
     error=_words,
     reason=_words,
     rule=_words,

@@ -225,6 +225,24 @@ def test_tls_upgrades(name: str, told: bool) -> None:
     assert cases == [told, False, True, False]
 
 
+@pytest.mark.parametrize(("name", "port"), [("json", 443), ("squid", 443), ("combined", 80)])
+def test_where_an_upgrade_went(name: str, port: int) -> None:
+    """The rules are asked about what was dialled; combined doesn't tell of a field."""
+    logged = read(name, record(url=b"https://a.example/"))
+    assert logged is not None
+    assert (logged.case.question.host, logged.case.question.port) == ("a.example", port)
+
+
+@pytest.mark.parametrize("name", ["json", "squid", "combined"])
+def test_where_a_prefix_leads(name: str) -> None:
+    """http://HTTPS/// is https to the host behind it, in every format."""
+    url = b"" if name == "combined" else b"https://a.example/"
+    logged = read(name, record(b"GET", b"http://HTTPS///a.example/", url=url))
+    assert logged is not None
+    assert (logged.case.question.host, logged.case.question.port) == ("a.example", 443)
+    assert logged.case.upgrades
+
+
 # --- What became of it ---
 
 BY_RULE = record(status=403, error="http_request_denied", rule="[rule x]")

@@ -15,8 +15,10 @@ from proxyapp.rules.challenges import NOBODY, Claim, Finding
 from proxyapp.rules.question import Decision, Question, RuleLimits
 from proxyapp.rules.record import Record
 from proxyapp.server.admission import Admission
+from proxyapp.server.doors import Door
 from proxyapp.wire.framing import Framing, Kind
 from proxyapp.wire.messages import OutgoingResponse
+from proxyapp.wire.target import Form, parse_target
 from tests.conftest import LoggedErrors
 from tests.server.conftest import CLIENT, NOW, Scene, hang_up
 
@@ -45,6 +47,62 @@ def test_refusals_of_others(scene: Scene) -> None:
     connection, _ = scene.connect()
     connection.dataReceived(GET)
     assert scene.records[0].rule == "[access] destinations"
+
+
+# --- What is meant ---
+
+
+def canonised(scene: Scene, canonical: Callable[[Request], Request]) -> None:
+    """Let the door of absolute targets have *canonical*."""
+    scene.doors[Form.ABSOLUTE] = Door("proxy", scene.script, canonical)
+
+
+def test_what_is_meant_is_judged(scene: Scene) -> None:
+    """The judge, the responder and the log get the canonical request; what was sent stays known."""
+    asked: list[Question] = []
+
+    class Witness:
+        def judge(self, question: Question, minute: int) -> Decision:
+            """See Judge."""
+            asked.append(question)
+            return Decision(True, "", "")
+
+    admission = Admission(Witness(), None, False, lambda seconds: 0)
+    scene.around = replace(scene.around, admission=admission)
+    meant = parse_target(b"GET", b"https://meant/b")
+    canonised(scene, lambda request: replace(request, target=meant))
+    connection, wire = scene.connect()
+    connection.dataReceived(GET + GET)
+    assert {(question.host, question.port) for question in asked} == {("meant", 443)}
+    assert wire.sent.count(b"\r\n\r\n/b") == 2
+    assert [request.target for request in scene.script.requests] == [meant, meant]
+    assert {record.url for record in scene.records} == {b"https://meant/b"}
+    assert scene.records[0].asked.target == b"http://h/a"
+
+
+def test_what_is_meant_already(scene: Scene) -> None:
+    """A request that is canonical goes on, and its target is the URL."""
+    canonised(scene, lambda request: request)
+    connection, _ = scene.connect()
+    connection.dataReceived(GET)
+    assert (scene.records[0].status, scene.records[0].url) == (200, b"")
+
+
+def test_what_means_nothing(scene: Scene) -> None:
+    """Where it can't be told what is meant nobody is asked; the connection leads on."""
+
+    def canonical(request: Request) -> Request:
+        raise errors.BadRequest("what?")
+
+    canonised(scene, canonical)
+    connection, wire = scene.connect()
+    connection.dataReceived(GET)
+    assert wire.take().startswith(b"HTTP/1.1 400 ")
+    assert scene.script.requests == []
+    canonised(scene, lambda request: request)
+    connection.dataReceived(GET)
+    assert wire.take().startswith(b"HTTP/1.1 200 ")
+    assert scene.statuses == [400, 200]
 
 
 # --- Who asks ---

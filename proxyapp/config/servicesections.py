@@ -1,0 +1,75 @@
+"""The part of the table of options that is about the service as a whole: process, limits, log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from proxyapp.config import lists, values
+from proxyapp.config.option import option
+from proxyapp.config.values import DAYS, GIB, HOURS, MIB, SECONDS
+
+# As many sockets as one process could ever hold; more is a slip of the pen.
+_MANY = 1_000_000
+_INSTANT = SECONDS / 100
+
+
+@dataclass(frozen=True, slots=True)
+class Proxyapp:
+    """The process as a whole; no *hostnames* stand for those of the machine."""
+
+    state_dir: Path = option(
+        values.state_folder,
+        "/var/lib/proxyapp",
+        "Folder for what outlives a restart; by default $STATE_DIRECTORY,"
+        " else $XDG_STATE_HOME/proxyapp, else ~/.local/state/proxyapp.",
+        found=values.default_state_folder,
+    )
+    hostnames: tuple[str, ...] = option(
+        lists.host_names,
+        "",
+        "Names by which clients address the gateway itself, the main one first; empty is this"
+        " host's names.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one client, and all of them, may take; sizes in bytes, times in seconds."""
+
+    clients: int = option(values.count(1, _MANY), "8192", "Open client connections.")
+    per_client: int = option(
+        values.count(1, _MANY), "512", "Open client connections from one address."
+    )
+    request_head: int = option(
+        values.size(256, 16 * MIB), "64KiB", "Longest request head; 431 beyond."
+    )
+    headers: int = option(values.count(1, 10_000), "128", "Fields in a request; 431 beyond.")
+    head_timeout: float = option(
+        values.duration(_INSTANT, 1 * HOURS), "20s", "How long the head of a request may take."
+    )
+    idle_timeout: float = option(
+        values.duration(_INSTANT, 7 * DAYS), "60s", "Close a client connection idle for so long."
+    )
+    write_timeout: float = option(
+        values.duration(_INSTANT, 7 * DAYS), "60s", "Close on a client that takes no byte so long."
+    )
+    body: int = option(
+        values.size(0, 1024 * 1024 * GIB), "0", "Longest request body, 413 beyond; 0 is unlimited."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """The request log."""
+
+    requests: str = option(
+        values.request_log,
+        "-",
+        "Where it goes: a file, - (standard output) or syslog:; empty turns it off.",
+    )
+    format: str = option(
+        values.log_format,
+        "combined",
+        "Its lines: combined, common, squid, pool, json, or a format string.",
+    )

@@ -1,0 +1,252 @@
+"""The commands about the cache, given to a service that runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from proxyapp.cachetool import BAD_COMMAND, DONE, INTERRUPTED, NOTHING, UNREACHABLE
+from tests.appliance import Running, command, environ, wait_for
+from tests.conftest import Connect, StartAppliance
+from tests.origin import Origin, Routes, fixed, silent
+
+FRESH = b"Cache-Control: max-age=600"
+BODY = b"x" * 5000
+
+
+def tool(folder: Path, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
+    """Run the command with *arguments* on the ini of the service in *folder*."""
+    return subprocess.run(
+        command("--config", str(folder / "proxyapp.ini"), *arguments),
+        env=environ(),
+        cwd=folder,
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+class Gateway:
+    """A service with an origin, whose paths `/1`, `/2` ... may be stored."""
+
+    def __init__(self, running: Running, origin: Origin[Routes]) -> None:
+        self.running = running
+        self.origin = origin
+        self.folder = running.log.parent
+        self.url = origin.url.decode()
+        for number in range(1, 6):
+            tag = b"Cache-Tag: " + (b"odd" if number % 2 else b"even")
+            origin.served.on(b"/%d" % number, fixed(BODY, FRESH, tag, b'ETag: "%d"' % number))
+
+    def run(self, *arguments: str, given: str = "") -> tuple[int, str]:
+        """Run the command; return its exit status and what it printed. It never complains."""
+        done = tool(self.folder, *arguments, given=given)
+        assert done.stderr == ""
+        return done.returncode, done.stdout
+
+    def prefetch(self, *numbers: int) -> None:
+        """Have some paths stored."""
+        urls = "".join(f"{self.url}/{number}\n" for number in numbers)
+        status, _ = self.run("--prefetch", "-", given=urls)
+        assert status == DONE
+        # What is listed may be a second behind.
+        wait_for(lambda: len(self.listed()) == len(numbers), "list with all of them")
+
+    def listed(self, what: str = "*") -> list[str]:
+        """Return the paths that are listed, in order."""
+        _, out = self.run("--cache-list", what, "--json")
+        return sorted(json.loads(line)["url"].removeprefix(self.url) for line in out.splitlines())
+
+
+@pytest.fixture
+def gateway(start_appliance: StartAppliance, origin: Origin[Routes]) -> Iterator[Gateway]:
+    """Yield a service with an empty cache."""
+    with start_appliance() as running:
+        yield Gateway(running, origin)
+
+
+def test_prefetch_then_a_hit(gateway: Gateway, connect: Connect) -> None:
+    """What was prefetched is there for clients, and was fetched like any request."""
+    urls = f"# two\n{gateway.url}/1\n\n{gateway.url}/2\n"
+    status, out = gateway.run("--prefetch", "-", given=urls)
+    assert status == DONE
+    assert out.count("    4.9 KiB  fetched     http://") == 2
+    assert "2 URLs: 0 cached before, 2 fetched, 0 fetched and not stored, 0 failed; 9.8 KiB" in out
+    talk = connect(gateway.running.proxy)
+    talk.send(f"GET {gateway.url}/1 HTTP/1.1\r\nHost: {gateway.origin.authority}\r\n\r\n".encode())
+    assert talk.response().body == BODY
+    assert len(gateway.origin.served.visits) == 2
+    first, *_, last = [json.loads(line) for line in gateway.running.lines(3)]
+    assert (first["service"], first["status"], first["cache"]) == ("proxy", 200, "miss")
+    assert last["cache"] == "hit"
+    _, again = gateway.run("--prefetch", "-", given=urls)
+    assert "2 URLs: 2 cached before, 0 fetched" in again
+
+
+def test_what_cannot_be_prefetched(gateway: Gateway, unused_port: int) -> None:
+    """Failures are told one by one, by the status too; the others are fetched."""
+    gateway.origin.served.on(b"/gone", fixed(b"", start=b"HTTP/1.1 404 Not Found"))
+    gateway.origin.served.on(b"/mine", fixed(b"hi", b"Cache-Control: no-store"))
+    urls = [
+        f"{gateway.url}/1",
+        f"{gateway.url}/gone",
+        f"{gateway.url}/mine",
+        "ftp://a.example/",
+        f"http://127.0.0.1:{unused_port}/",
+        f"http://127.0.0.1:{gateway.running.proxy}/",
+    ]
+    status, out = gateway.run("--prefetch", "-", given="\n".join(urls))
+    assert status == NOTHING
+    rows = {row.split("http://")[-1]: row for row in out.splitlines()}
+    assert "fetched  " in rows[urls[0].removeprefix("http://")]
+    assert "failed" in rows[urls[1].removeprefix("http://")]
+    assert "not stored" in rows[urls[2].removeprefix("http://")]
+    assert "(only http and https URLs can be fetched)" in out
+    assert "(the origin's host answered" in out or "refused" in out
+    assert "is the proxy itself)" in out
+    assert "1 fetched, 1 fetched and not stored, 4 failed" in out
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """Return a port on which nobody listens."""
+    with Origin(lambda talk: None) as taken:
+        return taken.port
+
+
+@pytest.mark.parametrize(
+    ("what", "left"),
+    [
+        ("{}/1", ["/2", "/3", "/4"]),
+        ("{}/*", []),
+        ("*", []),
+        ("tag:odd", ["/2", "/4"]),
+        ("{}/nothing", ["/1", "/2", "/3", "/4"]),
+    ],
+)
+def test_purge(gateway: Gateway, what: str, left: list[str]) -> None:
+    """What is purged is gone, by URL, prefix and tag, and nothing else."""
+    gateway.prefetch(1, 2, 3, 4)
+    assert gateway.listed() == ["/1", "/2", "/3", "/4"]
+    status, out = gateway.run("--cache-purge", what.format(gateway.url))
+    count = 4 - len(left)
+    assert (status, out) == (
+        DONE if count else NOTHING,
+        f"{count} {'entry' if count == 1 else 'entries'} purged\n",
+    )
+    assert gateway.listed() == left
+
+
+@pytest.mark.parametrize(
+    ("what", "found"),
+    [("tag:even", ["/2", "/4"]), ("*/3", ["/3"]), ("{}/4", ["/4"]), ("http://b.example/*", [])],
+)
+def test_list(gateway: Gateway, what: str, found: list[str]) -> None:
+    """Lists are by the same words as purges."""
+    gateway.prefetch(1, 2, 3, 4)
+    assert gateway.listed(what.format(gateway.url)) == found
+
+
+def test_show_and_pin(gateway: Gateway) -> None:
+    """What is known of a URL is shown, and whether it is pinned."""
+    gateway.prefetch(1)
+    url = f"{gateway.url}/1"
+    assert gateway.run("--cache-pin", url) == (DONE, "1 entry pinned\n")
+    status, page = gateway.run("--cache-show", url)
+    assert status == DONE
+    for line in (
+        f"url:        {url}\n",
+        "status:     200 OK\n",
+        "content:    4.9 KiB (5000 bytes)\n",
+        "pinned:     yes\n",
+        "validated:  not before its next use\n",
+        "Cache-Tag: odd\n",
+    ):
+        assert line in page
+    assert gateway.run("--cache-unpin", url) == (DONE, "1 entry unpinned\n")
+    (line,) = gateway.run("--cache-show", url, "--json")[1].splitlines()
+    assert json.loads(line)["is_pinned"] is False
+
+
+def test_what_is_not_there(gateway: Gateway) -> None:
+    """A URL that isn't stored, and one that is none, are told apart by the status."""
+    for option in ("--cache-show", "--cache-pin"):
+        missing = tool(gateway.folder, option, f"{gateway.url}/1")
+        assert (missing.returncode, missing.stdout) == (NOTHING, "")
+        assert "nothing is stored for this URL" in missing.stderr
+        wrong = tool(gateway.folder, option, "a.example")
+        assert (wrong.returncode, wrong.stdout) == (BAD_COMMAND, "")
+
+
+def test_ctrl_c_stops_the_fetch(gateway: Gateway) -> None:
+    """When the command is interrupted the service gives up what it fetched for it."""
+    gateway.origin.served.on(b"/slow", silent)
+    waiting = subprocess.Popen(
+        command("--config", str(gateway.folder / "proxyapp.ini"), "--prefetch", "-"),
+        env=environ(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert waiting.stdin is not None
+    waiting.stdin.write(f"{gateway.url}/slow\n")
+    waiting.stdin.flush()
+    wait_for(lambda: gateway.origin.served.visits, "visit")
+    waiting.send_signal(signal.SIGINT)
+    _, complaints = waiting.communicate(timeout=30)
+    assert (waiting.returncode, complaints) == (INTERRUPTED, "")
+    (line,) = [json.loads(line) for line in gateway.running.lines(1)]
+    assert line["reason"] == "the admin gave it up"
+
+
+def test_only_its_owner(gateway: Gateway) -> None:
+    """The socket is the account's alone, and gone with the service; then commands say so."""
+    path = gateway.folder / "control.sock"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert path.stat().st_uid == os.geteuid()
+    gateway.running.stop()
+    assert not path.exists()
+    done = tool(gateway.folder, "--cache-list", "*")
+    assert (done.returncode, done.stdout) == (UNREACHABLE, "")
+    assert "no proxyapp runs with this state_dir" in done.stderr
+
+
+def test_after_a_crash(
+    start_appliance: StartAppliance, gateway: Gateway, origin: Origin[Routes]
+) -> None:
+    """A killed service leaves a socket that is told from a living one, and is replaced."""
+    gateway.running.send_signal(signal.SIGKILL)
+    gateway.running.process.wait(10)
+    done = tool(gateway.folder, "--cache-list", "*")
+    assert done.returncode == UNREACHABLE
+    assert "nobody listens" in done.stderr
+    with start_appliance() as again:
+        assert Gateway(again, origin).run("--cache-list", "*")[0] == NOTHING
+
+
+def test_two_with_one_folder(
+    start_appliance: StartAppliance, gateway: Gateway, origin: Origin[Routes]
+) -> None:
+    """A second service runs without a control socket, and says so; the first one keeps its own."""
+    with start_appliance() as second:
+        assert any("another process has" in line for line in second.said)
+    gateway.prefetch(1)
+    assert gateway.listed() == ["/1"]
+
+
+def test_without_a_cache(start_appliance: StartAppliance) -> None:
+    """Where the cache is off there is nobody to ask."""
+    with start_appliance("[cache]\nmemory = 0\ndisk = 0\n") as running:
+        done = tool(running.log.parent, "--cache-list", "*")
+    assert done.returncode == UNREACHABLE
+    assert "its cache is off" in done.stderr
