@@ -10,7 +10,8 @@ from typing import NamedTuple
 class Round(NamedTuple):
     """One load on one subject. Times are seconds; *cpu_seconds* is of all its processes.
 
-    *dialled* counts the connections that the origin accepted meanwhile.
+    *dialled* counts the connections that the origin accepted meanwhile, *fetched* the requests that
+    came on them.
     """
 
     work: str
@@ -23,6 +24,7 @@ class Round(NamedTuple):
     dialled: int
     p50: float
     p99: float
+    fetched: int = 0
 
 
 class Measure(NamedTuple):

@@ -7,6 +7,8 @@ from pathlib import Path
 # Far past any load: an nginx that closes every thousandth connection would blur the count of
 # connections by which the reuse of pools is judged.
 REQUESTS_PER_CONNECTION = 100_000_000
+# The uplink of a collapse, in 2^20 bytes: as fast as one of 200 Mbit/s.
+SLOW_MB_PER_SECOND = 25
 
 
 def argv(program: str, folder: Path, http: str) -> list[str]:
@@ -36,6 +38,8 @@ http {{
 def origin(port: int, tls_port: int, files: Path, certificate: Path) -> str:
     """Return the http block of the origin: files, no log, and a count of connections.
 
+    Below /kept/ and /slow/ are the same files, to be cached for a day; below /unkept/ for no time.
+
     *tls_port* has the same over TLS, with the key and the *certificate* in that file.
     """
     return f"""\
@@ -48,6 +52,9 @@ def origin(port: int, tls_port: int, files: Path, certificate: Path) -> str:
         ssl_certificate_key {certificate};
         root {files};
         location = /status {{ stub_status; }}
+        location /kept/ {{ alias {files}/; expires 1d; }}
+        location /unkept/ {{ alias {files}/; add_header Cache-Control no-store; }}
+        location /slow/ {{ alias {files}/; expires 1d; limit_rate {SLOW_MB_PER_SECOND}m; }}
     }}"""
 
 

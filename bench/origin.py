@@ -1,10 +1,11 @@
-"""The origin server: an nginx with four files and a count of the connections it accepted."""
+"""The origin server: an nginx with five files and a count of what it was asked."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 from bench import certificates, client, nginx, servers
 
@@ -12,7 +13,19 @@ KIB = 1024
 MIB = 1024 * KIB
 # The folder of the files, beside those of the servers.
 FILES = "files"
-SIZES = {"1k.bin": KIB, "64k.bin": 64 * KIB, "1m.bin": MIB, "256m.bin": 256 * MIB}
+SIZES = {"1k.bin": KIB, "64k.bin": 64 * KIB, "1m.bin": MIB, "50m.bin": 50 * MIB}
+SIZES["256m.bin"] = 256 * MIB
+
+
+class Counts(NamedTuple):
+    """How many connections were accepted, and how many requests came on them."""
+
+    accepted: int
+    requests: int
+
+    def since(self, before: Counts) -> Counts:
+        """Return what came after *before*, without the request that asks."""
+        return Counts(self.accepted - before.accepted - 1, self.requests - before.requests - 1)
 
 
 class Origin:
@@ -38,13 +51,14 @@ class Origin:
         """Wait until it listens; raises servers.StartFailed."""
         self.server.await_port(self.port)
 
-    def accepted(self) -> int:
-        """Return how many connections were accepted so far, the one that asks included."""
+    def counts(self) -> Counts:
+        """Return what came so far, the connection and the request that ask included."""
         with client.Connection(self.port) as connection:
             answer = connection.ask(b"GET /status HTTP/1.1\r\nHost: origin\r\n\r\n")
-        return accepted_in(answer.body)
+        return counts_in(answer.body)
 
 
-def accepted_in(status: bytes) -> int:
-    """Return the count of accepted connections in a page of nginx's stub_status module."""
-    return int(status.splitlines()[2].split()[0])
+def counts_in(status: bytes) -> Counts:
+    """Return the counts in a page of nginx's stub_status module."""
+    accepted, _, requests = status.splitlines()[2].split()
+    return Counts(int(accepted), int(requests))

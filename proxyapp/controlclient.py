@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 FILE = "control.sock"
 _BAD_REQUEST = 400
+_STEP = 64 * 1024
 
 
 class Unreachable(Exception):
@@ -32,10 +33,12 @@ class _Connection(http.client.HTTPConnection):
     def __init__(self, path: Path) -> None:
         super().__init__("localhost")
         self._path = path
+        # *sock* is gone when the answer begins, and the answer may take long.
+        self.opened: socket.socket | None = None
 
     def connect(self) -> None:
         """See HTTPConnection; raises Unreachable."""
-        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock = self.opened = socket.socket(socket.AF_UNIX)
         try:
             self.sock.connect(str(self._path))
         except OSError as error:
@@ -66,7 +69,7 @@ class Service:
         self._connection = _Connection(path)
 
     def ask(self, method: str, command: str, what: str) -> Iterator[bytes]:
-        """Yield the lines of the answer; raises Rejected and Unreachable."""
+        """Yield the lines of the answer, but for empty ones; raises Rejected and Unreachable."""
         target = f"/{command}?{quote(what, safe='', errors='surrogateescape')}"
         try:
             # One at a time: a service that has waited too long for the next one hangs up.
@@ -74,7 +77,7 @@ class Service:
             response = self._connection.getresponse()
             if response.status >= _BAD_REQUEST:
                 raise Rejected(response.status, _reason(response.read()))
-            yield from response
+            yield from _lines_of(response)
         except (OSError, http.client.HTTPException) as error:
             raise Unreachable("proxyapp ended before its answer was complete") from error
         finally:
@@ -82,15 +85,29 @@ class Service:
 
     def line(self, command: str, what: str) -> bytes:
         """Give an order; return the line that answers it."""
-        # While it takes its time, empty lines say that it's still there.
-        return b"".join(line for line in self.ask("POST", command, what) if line.strip())
+        return b"".join(self.ask("POST", command, what))
 
     def interrupt(self) -> None:
         """End what another thread waits for."""
-        sock = self._connection.sock
-        if sock is not None:
+        opened = self._connection.opened
+        if opened is not None:
             with suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+                opened.shutdown(socket.SHUT_RDWR)
+
+
+def _lines_of(response: http.client.HTTPResponse) -> Iterator[bytes]:
+    """Yield the lines; raises IncompleteRead where the end is missing.
+
+    An HTTPResponse, read line by line by itself, keeps that a secret.
+    """
+    rest, size = b"", 0
+    while data := response.read1(_STEP):
+        size += len(data)
+        *lines, rest = (rest + data).split(b"\n")
+        yield from (line + b"\n" for line in lines if line)
+    announced = response.headers.get("Content-Length", str(size))
+    if rest or announced != str(size):
+        raise http.client.IncompleteRead(rest)
 
 
 def _reason(body: bytes) -> str:

@@ -62,6 +62,9 @@ class Conversation(BaseHTTPRequestHandler):
         asked = f"{self.command} {path} {unquote(what)}"
         self.server.asked.append(asked)
         status, body = self.server.answer(asked)
+        if not status:
+            self.wfile.write(body)  # all of it, as it is
+            return
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -179,6 +182,23 @@ def test_nonsense(service: Service, option: str, body: bytes) -> None:
     status, _, complaint = service.run(option, URL)
     assert status == UNREACHABLE
     assert "another version" in complaint
+
+
+@pytest.mark.parametrize("how", ["length", "chunks", "line"])
+@pytest.mark.parametrize("option", ["cache-list", "cache-purge"])
+def test_half_an_answer(service: Service, option: str, how: str) -> None:
+    """An answer whose end is missing is never taken for a whole one."""
+    head = b"HTTP/1.1 200 OK\r\n"
+    line = b'{"count": 1}\n' if option == "cache-purge" else to_line(REPORT)
+    said = {
+        "length": head + b"Content-Length: 10000\r\n\r\n" + line,
+        "chunks": head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (len(line), line),
+        "line": head + b"\r\n" + line + b"{",
+    }[how]
+    service.play(lambda asked: (0, said))
+    status, _, complaint = service.run(option, "*")
+    assert status == UNREACHABLE
+    assert "ended before its answer was complete" in complaint
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,24 @@ def test_one_connection_for_all(
     assert b"real-protocol" not in secure.origin.served.visits[-1].head.raw.lower()
 
 
+def test_one_entry_in_the_cache(
+    start_appliance: StartAppliance, connect: Connect, secure: Secure
+) -> None:
+    """What one spelling has brought is there for all of them, and rewritten for each."""
+    location = f"Location: https://{secure.host}/reading".encode()
+    moved = fixed(b"", location, b"Cache-Control: max-age=600", start=b"HTTP/1.1 301 Moved")
+    secure.origin.served.on(b"/old", moved)
+    with start_appliance(secure.ini) as running:
+        for spelling in NAMES:
+            answer = ask(connect(running.proxy), asking(secure.host, spelling, "/old"))
+            assert asking(secure.host, spelling).startswith(
+                b"GET %b HTTP" % answer.head.one(b"location")
+            )
+        lines = [json.loads(line) for line in running.lines(4)]
+    assert [line["cache"] for line in lines] == ["miss", "hit", "hit", "hit"]
+    assert len(secure.origin.served.visits) == 1
+
+
 def test_redirects_can_be_followed(
     start_appliance: StartAppliance, connect: Connect, secure: Secure
 ) -> None:

@@ -33,6 +33,8 @@ LOW = 0.95
 WINDOW = 64
 # Between two steps the disk and the interpreter are others', for so many seconds.
 _PAUSE = 0.02
+# What can't be made less, as it's pinned or still grows, isn't looked at again for so long.
+_IDLE = 1.0
 
 _log = Logger()
 
@@ -161,6 +163,7 @@ class Sweeper:
     async def _sweep(self) -> None:
         if await self._look() <= self._room.limit:
             return
+        await self._writing.flush()  # what has no row yet can't be evicted
         excess = self._room.used - int(self._room.limit * LOW)
         used = self._used
         while excess > 0 and not self._is_stopped:
@@ -172,7 +175,7 @@ class Sweeper:
             used = self._used if step.freed else ()
             await self._rest()
         if await self._look() > self._room.limit:
-            self._idle_until = self._clock.seconds() + LOOK_EVERY
+            self._idle_until = self._clock.seconds() + _IDLE
 
     async def _look(self) -> int:
         usage = await self._writing.run(look)

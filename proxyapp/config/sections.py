@@ -172,6 +172,11 @@ class Tunnel:
         values.count(1, _MANY), "256", "Open tunnels per client address; 503 beyond."
     )
     max_total: int = option(values.count(1, _MANY), "8192", "Open tunnels; 503 beyond.")
+    drain_timeout: float = option(
+        values.duration(0, 30 * DAYS),
+        "1h",
+        "How long tunnels that are open may go on after a reload; at a stop 30s at most.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

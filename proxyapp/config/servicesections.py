@@ -18,6 +18,11 @@ _INSTANT = SECONDS / 100
 class Proxyapp:
     """The process as a whole; no *hostnames* stand for those of the machine."""
 
+    workers: int = option(
+        values.workers,
+        "1",
+        "Worker processes that share the work; auto is one for each CPU.",
+    )
     state_dir: Path = option(
         values.state_folder,
         "/var/lib/proxyapp",
@@ -30,6 +35,11 @@ class Proxyapp:
         "",
         "Names by which clients address the gateway itself, the main one first; empty is this"
         " host's names.",
+    )
+    drain_timeout: float = option(
+        values.duration(0, 1 * HOURS),
+        "30s",
+        "How long requests that are running may go on at a stop or a reload.",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -47,6 +48,8 @@ _TAKEN_NAMES = frozenset(
     b"proxy-connection proxy-authorization authorization cookie via".split()
 )
 _LONGEST_SHOWN = 60
+# Each has a pool and a cache of its own in memory; more than CPUs are of no use.
+MOST_WORKERS = 64
 
 
 class WrongValue(Exception):
@@ -199,6 +202,16 @@ def field_name(text: str, _: Surroundings) -> bytes:
     if name in _TAKEN_NAMES:
         raise WrongValue(f"{shown(text)} has a meaning of its own; X-Real-Protocol would be right")
     return name
+
+
+_workers = count(1, MOST_WORKERS)
+
+
+def workers(text: str, surroundings: Surroundings) -> int:
+    """Read how many processes share the work; `auto` is one for each CPU that we may use."""
+    if text.lower() == "auto":
+        return len(os.sched_getaffinity(0))
+    return _workers(text, surroundings)
 
 
 def state_folder(text: str, surroundings: Surroundings) -> Path:

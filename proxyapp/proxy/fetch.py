@@ -25,8 +25,6 @@ from proxyapp.wire.target import Origin, Target
 
 MAX_REDIRECTS = 5
 _ALLOW = (b"Allow", fetchfields.METHODS)
-# As admission does: what is longer no rule names.
-_LONGEST_METHOD = 64
 
 
 class Permit(Protocol):
@@ -173,8 +171,7 @@ class _Judging:
 
     def check(self, origin: Origin) -> None:
         """Raise Refused where *origin* may not be asked."""
-        record, head = self._record, self._request.head
-        method = head.method[:_LONGEST_METHOD]
+        record, method = self._record, self._request.head.method
         client = self._request.client.host
         question = Question("fetch", client, record.user, method, origin.host, origin.port)
         decision = self._guards.judge(question)

@@ -122,7 +122,7 @@ class TlsUpgrade:
 
 
 def _with(request: Request, head: RequestHead, target: Target) -> Request:
-    """Return *request* with another head or target; dataclasses.replace takes four times as long."""
+    """Return *request* with this head and target; dataclasses.replace takes four times as long."""
     client, framing, body, ttl = request.client, request.framing, request.body, request.ttl
     return Request(head, target, client, framing, body, ttl)
 

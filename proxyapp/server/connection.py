@@ -57,19 +57,22 @@ class ClientConnection(protocol.Protocol):
         self._client = client
         self._on_lost = on_lost
         self._refusal = refusal
-        self._turn: Turn | None = None
+        self.turn: Turn | None = None
         self._receiver: stream.Receiver | None = None
         self._closing: Closing | None = None
-        self._is_taking = self._is_held = self._is_in_head = self._input_ended = False
+        self._is_taking = self._is_held = self._input_ended = False
+        self.is_in_head = self.is_tunnel = False
 
     def __repr__(self) -> str:
-        return f"<ClientConnection {self._client.host}:{self._client.port} {self._turn or 'idle'}>"
+        return f"<ClientConnection {self._client.host}:{self._client.port} {self.turn or 'idle'}>"
 
     # Protocol.
 
     def connectionMade(self) -> None:
         """Wait for the first request, or turn the client away."""
         transport, sweep, limits = self.transport, self.sweep, self._around.limits
+        connections = self._around.connections
+        connections.enter(self)
         net_transport.set_options(transport)
         self._arrivals = Arrivals(transport, sweep, limits, self._doors, self._client)
         self._backlog = Backlog(transport, sweep, self.stall_timeout, self._take_requests)
@@ -79,7 +82,7 @@ class ClientConnection(protocol.Protocol):
         elif self._refusal is not None:
             self._refuse(self._refusal)
         else:
-            sweep.set(self, limits.idle_timeout)
+            sweep.set(self, connections.idle_timeout(limits.idle_timeout))
 
     def dataReceived(self, data: bytes) -> None:
         """Hand *data* to whatever it belongs to: a tunnel, a body, or the next head."""
@@ -95,7 +98,7 @@ class ClientConnection(protocol.Protocol):
             if not data:
                 return
         arrivals.reader.feed(data)
-        if self._turn is None:
+        if self.turn is None:
             self._take_requests()
         elif arrivals.reader.is_full:
             self._is_held = True
@@ -118,7 +121,7 @@ class ClientConnection(protocol.Protocol):
             return
         if self._arrivals.body is not None:
             self._arrivals.body.end_input()
-        if self._turn is None:
+        if self.turn is None:
             self._close(is_read=True)
 
     def writeConnectionLost(self) -> None:
@@ -127,14 +130,15 @@ class ClientConnection(protocol.Protocol):
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
         """The client is gone: what runs for it is given up."""
         self.sweep.drop(self)
+        self._around.connections.leave(self)
         self._backlog.stop()
         if self._closing is not None:
             self._closing.stop()
         self._on_lost(self._client)
         if self._receiver is not None:
             self._receiver.lost(isinstance(reason.value, ConnectionDone))
-        elif self._turn is not None:
-            self._turn.cancel()
+        elif self.turn is not None:
+            self.turn.cancel()
 
     # Requests, in turn.
 
@@ -144,9 +148,9 @@ class ClientConnection(protocol.Protocol):
             return
         self._is_taking = True
         try:
-            while self._turn is None and self._closing is None:
+            while self.turn is None and self._closing is None:
                 if self._backlog.holds_up():
-                    self._is_held, self._is_in_head = True, False
+                    self._is_held, self.is_in_head = True, False
                     self.deadline = NEVER
                     self.transport.pauseProducing()
                     return
@@ -165,10 +169,10 @@ class ClientConnection(protocol.Protocol):
             self._await_head()
             return False
         request, door = arrived
-        self._is_in_head = False
+        self.is_in_head = False
         self.deadline = NEVER
-        self._turn = Turn(self, self._around, door, request, self._end_turn)
-        self._turn.begin()
+        self.turn = Turn(self, self._around, door, request, self._end_turn)
+        self.turn.begin()
         return True
 
     def _await_head(self) -> None:
@@ -178,19 +182,20 @@ class ClientConnection(protocol.Protocol):
             self.transport.resumeProducing()
         if self._input_ended:
             self._close(is_read=True)
-        elif not reader.is_empty and not self._is_in_head:
-            self._is_in_head = True
+        elif not reader.is_empty and not self.is_in_head:
+            self.is_in_head = True
             self.sweep.set(self, self._around.limits.head_timeout)
 
     def _end_turn(self) -> None:
-        ended, self._turn = self._turn, None
+        ended, self.turn = self.turn, None
         if ended is None or self._receiver is not None or not self.transport.connected:
             return
         is_read, is_empty = ended.request.body.is_complete, self._arrivals.reader.is_empty
         if not ended.reply.persists or not is_read or (self._input_ended and is_empty):
             self._close(is_read and is_empty)
             return
-        self.sweep.set(self, self._around.limits.idle_timeout)
+        around = self._around
+        self.sweep.set(self, around.connections.idle_timeout(around.limits.idle_timeout))
         if not is_empty or self._is_held:
             self._take_requests()
 
@@ -217,6 +222,8 @@ class ClientConnection(protocol.Protocol):
         """See reply.Connection: the client wants it, and the request's body is or will be read."""
         if request is None or self._closing is not None or not self._arrivals.leads_on(request):
             return False
+        if self._around.connections.is_closing:
+            return False
         # Has the client sent its last byte, and is no request left among those it sent?
         if self._input_ended and self._arrivals.reader.is_empty:
             return False
@@ -225,6 +232,7 @@ class ClientConnection(protocol.Protocol):
     def leave_http(self, receiver: stream.Receiver) -> TakenOver:
         """See reply.Connection."""
         self._receiver = receiver
+        self.is_tunnel = True
         self.sweep.drop(self)
         return TakenOver(self.transport, self._arrivals.reader.take_rest(), self._input_ended)
 
@@ -232,7 +240,7 @@ class ClientConnection(protocol.Protocol):
 
     def expire(self) -> None:
         """See Watched: no head in time, or idle for long enough."""
-        if self._is_in_head:
+        if self.is_in_head:
             self._refuse(errors.RequestTimeout("the request did not arrive in time"))
         else:
             self._close(is_read=True)

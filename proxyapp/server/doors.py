@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from proxyapp import errors
@@ -13,6 +13,7 @@ from proxyapp.net.transport import Transport
 from proxyapp.rules.question import Decision, Question
 from proxyapp.rules.record import Record
 from proxyapp.server.admission import Admission
+from proxyapp.server.connections import Connections
 from proxyapp.wire.headers import RawFields
 from proxyapp.wire.heads import HeadLimits
 from proxyapp.wire.messages import RequestHead
@@ -101,6 +102,7 @@ class Surroundings:
     limits: ServerLimits
     seconds: Callable[[], float]
     limiter: Limiter | None = None
+    connections: Connections = field(default_factory=Connections)
 
 
 class Clients:

@@ -44,6 +44,7 @@ class Turn:
         self._on_end = on_end
         self._running: Task | None = None
         self._permit: Permit | None = None
+        self._early: Exception | None = None
         client = request.client
         record = Record(
             started=around.seconds(),
@@ -89,8 +90,7 @@ class Turn:
         if verdict.decision.limits is not None and limiter is not None:
             self._permit = permit = limiter.admit(verdict.question, verdict.decision)
             if permit is not None:
-                self._early: Exception | None = None
-                permit.begin(self.reply.transport, self.request.body.size, self._end_early)
+                permit.begin(self.reply.transport, self.request.body.size, self.end_early)
         return self._door.responder.respond(self.request, self.reply)
 
     def cancel(self) -> None:
@@ -98,25 +98,25 @@ class Turn:
         if self._running is not None:
             self._running.cancel()
 
-    def _end_early(self, error: errors.ExchangeError) -> None:
-        """No more may be moved: end what runs, with *error* as the reason."""
+    @property
+    def record(self) -> Record:
+        """What is known of the exchange so far."""
+        return self.reply.record
+
+    def end_early(self, error: errors.ExchangeError) -> None:
+        """End what runs, with *error* as the reason."""
         self._early = error
         self.cancel()
-
-    def _finish_permit(self, permit: Permit, outcome: Exception | None) -> Exception | None:
-        """Let go of the client's connection; return why the exchange has ended."""
-        record = self.reply.record
-        record.received = record.received or self.request.body.size
-        permit.finish(record)
-        return outcome if outcome is None else self._early or outcome
 
     def _end(self, outcome: Exception | None) -> None:
         self._running = None
         record = self.reply.record
         if self._permit is not None:
-            outcome = self._finish_permit(self._permit, outcome)
+            # It counts what was read of the body; what a tunnel has moved is known by now.
+            record.received = record.received or self.request.body.size
+            self._permit.finish(record)
         if outcome is not None:
-            self._fail(_as_error(outcome))
+            self._fail(_as_error(self._early or outcome))
         record.received = record.received or self.request.body.size
         _write(record, self._around)
         self._on_end()

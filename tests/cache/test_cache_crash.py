@@ -31,9 +31,9 @@ def fill_and_kill(folder: Path, seed: int, steps: int, workers: int = 1) -> None
     try:
         output = processes[0].stdout
         assert output is not None
-        taken = len(os.read(output.fileno(), 1))
-        while 0 < taken < steps:
-            taken += len(os.read(output.fileno(), steps - taken))
+        taken = 0
+        while taken < steps and (dots := os.read(output.fileno(), steps - taken)):
+            taken += len(dots)
     finally:
         for process in processes:
             process.send_signal(signal.SIGKILL)
