@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bench import (
     client,
+    collapse,
     fetching,
     figures,
     idle,
@@ -33,6 +34,7 @@ class Results:
 
     rounds: list[figures.Round] = dataclasses.field(default_factory=list)
     idles: list[idle.Idle] = dataclasses.field(default_factory=list)
+    collapses: list[collapse.Played] = dataclasses.field(default_factory=list)
     fetches: list[fetching.Played] = dataclasses.field(default_factory=list)
     failures: list[str] = dataclasses.field(default_factory=list)
 
@@ -41,6 +43,7 @@ class Results:
         raw = {
             "options": dataclasses.asdict(dataclasses.replace(chosen, json=None)),
             "rounds": [played._asdict() for played in self.rounds],
+            "collapse": [played._asdict() for played in self.collapses],
             "idle": [played._asdict() for played in self.idles],
             "fetch": [played._asdict() for played in self.fetches],
             "failures": self.failures,
@@ -85,6 +88,12 @@ def run(chosen: options.Options, stack: ExitStack, results: Results) -> None:
         with start_subjects(chosen, base, cpus.subject, source.port, results) as running:
             for work in works.COMMANDS[chosen.command]:
                 measure_work(work, chosen, running, source, results)
+    if chosen.command in ("cache", "all"):
+        # In all other works nobody has a cache.
+        with start_subjects(chosen, base, cpus.subject, source.port, results, True) as running:
+            for work in works.CACHE:
+                measure_work(work, chosen, running, source, results)
+            measure_collapse(chosen, running, source, results)
     if chosen.command in ("fetch", "all"):
         results.fetches += fetching.measure(chosen, base, cpus)
         results.failures += fetching.failures(results.fetches)
@@ -107,14 +116,24 @@ def placement(cpus: servers.Cpus) -> str:
 
 @contextmanager
 def start_subjects(
-    chosen: options.Options, base: Path, cpu: int, origin_port: int, results: Results
+    chosen: options.Options,
+    base: Path,
+    cpu: int,
+    origin_port: int,
+    results: Results,
+    caches: bool = False,
 ) -> Iterator[list[subjects.Subject]]:
-    """Run the chosen subjects for a while; a rival that can't start is named and left out."""
+    """Run the chosen subjects for a while; a rival that can't start is named and left out.
+
+    With *caches*, only those that can have one, and they have.
+    """
     running = []
     with ExitStack() as stack:
         for key in chosen.subjects:
+            if caches and not subjects.KINDS[key].caches:
+                continue
             try:
-                subject = subjects.start(key, base, cpu, origin_port, chosen)
+                subject = subjects.start(key, base, cpu, origin_port, chosen, caches)
             except servers.StartFailed as error:
                 print(error, flush=True)
                 if key == works.OURS:
@@ -144,6 +163,20 @@ def measure_work(
     results.failures += works.failures(work, rounds, chosen.connections)
     names = {subject.key: subject.name for subject in entered}
     print("\n" + table.work_table(work, rounds, names), flush=True)
+
+
+def measure_collapse(
+    chosen: options.Options,
+    running: Sequence[subjects.Subject],
+    source: origin.Origin,
+    results: Results,
+) -> None:
+    """Let many clients ask each subject for one long response at once, and print the table."""
+    played = list(collapse.play(running, source, chosen.rounds))
+    results.collapses += played
+    results.failures += collapse.failures(played)
+    names = {subject.key: subject.name for subject in running}
+    print("\n" + collapse.collapse_table(played, names), flush=True)
 
 
 def measure_idle(

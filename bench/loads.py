@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import shutil
@@ -20,6 +21,9 @@ MAX_ERRORS = 5
 MAX_TUNNELS = 1500
 DOWNLOAD = "256m.bin"
 DOWNLOAD_SECONDS = 120
+# They are written to a disk, which has to take them: 1 GiB a load.
+MAX_FILLS = 4
+_NUMBERS = itertools.count()
 
 
 class Route(NamedTuple):
@@ -106,18 +110,36 @@ def parse_wrk(text: str, keeps: bool) -> Load:
 
 def downloads(route: Route, size: Size) -> Load:
     """Fetch a large file through one tunnel after the other, with curl, until time is up."""
-    argv = ["curl", "-q", "-sS", "--proxytunnel", "--noproxy", "", "-m", str(DOWNLOAD_SECONDS)]
-    argv += ["-x", f"http://{servers.LOOPBACK}:{route.proxy_port}", "-o", os.devnull]
-    argv += ["-w", "%{http_connect} %{http_code} %{size_download}", route.url(DOWNLOAD)]
-    expected = f"200 200 {origin.SIZES[DOWNLOAD]}"
 
     def download() -> int:
-        finished = subprocess.run(argv, capture_output=True, text=True, check=False)
-        if finished.stdout != expected:
-            raise client.Unexpected(f"curl: {finished.stdout} {finished.stderr.strip()}")
-        return origin.SIZES[DOWNLOAD]
+        return _curl(route, route.url(DOWNLOAD), 200, "--proxytunnel")
 
     return repeat(download, size.seconds)
+
+
+def fills(route: Route, size: Size) -> Load:
+    """Fetch a large file that is to be cached, each time by a URL that is new, with curl."""
+
+    def fill() -> int:
+        return _curl(route, new_url(route, f"kept/{DOWNLOAD}"), 0)
+
+    return repeat(fill, size.seconds, MAX_FILLS)
+
+
+def new_url(route: Route, name: str) -> str:
+    """Return a URL of the file *name* that nobody has asked for yet."""
+    return route.url(f"{name}?{next(_NUMBERS)}")
+
+
+def _curl(route: Route, url: str, connected: int, *options: str) -> int:
+    """Fetch the large file and return its size; *connected* is the status of CONNECT."""
+    argv = ["curl", "-q", "-sS", "--noproxy", "", "-m", str(DOWNLOAD_SECONDS), *options]
+    argv += ["-x", f"http://{servers.LOOPBACK}:{route.proxy_port}", "-o", os.devnull]
+    argv += ["-w", "%{http_connect} %{http_code} %{size_download}", url]
+    finished = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if finished.stdout != f"{connected:03d} 200 {origin.SIZES[DOWNLOAD]}":
+        raise client.Unexpected(f"curl: {finished.stdout} {finished.stderr.strip()}")
+    return origin.SIZES[DOWNLOAD]
 
 
 def tunnels(route: Route, size: Size) -> Load:

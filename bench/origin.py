@@ -13,8 +13,13 @@ KIB = 1024
 MIB = 1024 * KIB
 # The folder of the files, beside those of the servers.
 FILES = "files"
-SIZES = {"1k.bin": KIB, "64k.bin": 64 * KIB, "1m.bin": MIB, "50m.bin": 50 * MIB}
-SIZES["256m.bin"] = 256 * MIB
+SIZES = {
+    "1k.bin": KIB,
+    "64k.bin": 64 * KIB,
+    "1m.bin": MIB,
+    "50m.bin": 50 * MIB,
+    "256m.bin": 256 * MIB,
+}
 
 
 class Counts(NamedTuple):

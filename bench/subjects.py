@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
 import shutil
 import sys
@@ -19,6 +20,11 @@ TWISTD = "from twisted.scripts.twistd import run; run()"
 MAX_CLIENTS = 20_000
 # Every pool may keep one connection for each of the load's: Squid has no such limit at all.
 MIN_IDLE = 64
+# Of a cache: its room in memory, on disk, and for one response.
+MEMORY_MIB = 64
+DISK_MIB = 2048
+OBJECT_MIB = 512
+SQUID_FOLDERS = 16
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,7 @@ class Ground:
     """What one subject is given to stand on: a writable folder, ports, and the load's size.
 
     *files* is the folder that the subject's site serves on *site_port*, if it has one. *trusted* is
-    the authority of an origin with TLS.
+    the authority of an origin with TLS. Where it *caches*, there is room in memory and on disk.
     """
 
     program: str
@@ -38,6 +44,7 @@ class Ground:
     connections: int
     settings: tuple[str, ...]
     trusted: Path | None = None
+    caches: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,7 @@ class Kind:
     keeps_clients: bool = True
     serves_files: bool = False
     upgrades: bool = False
+    caches: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,14 @@ class Subject:
     site_port: int = 0
 
 
-def start(key: str, base: Path, cpu: int, origin_port: int, chosen: options.Options) -> Subject:
+def start(
+    key: str,
+    base: Path,
+    cpu: int,
+    origin_port: int,
+    chosen: options.Options,
+    caches: bool = False,
+) -> Subject:
     """Start the subject *key*; raises servers.StartFailed, with nothing left running."""
     kind = KINDS[key]
     program = kind.find()
@@ -84,6 +99,7 @@ def start(key: str, base: Path, cpu: int, origin_port: int, chosen: options.Opti
         chosen.connections,
         chosen.settings,
         trusted if trusted.exists() else None,
+        caches,
     )
     server = servers.Server(kind.name, kind.argv(ground), folder, cpu, _environment(folder))
     try:
@@ -116,21 +132,26 @@ per_client = {MAX_CLIENTS}
 idle_timeout = 10m
 [log]
 requests = {ground.folder}/requests.log
+[cache]
+memory = {MEMORY_MIB if ground.caches else 0}MiB
+disk = {DISK_MIB if ground.caches else 0}MiB
+max_object = {OBJECT_MIB}MiB
 """)
     argv = [ground.program, "-c", TWISTD, "-n", "--pidfile=", "proxyapp", "--config", str(ini)]
     return argv + [word for setting in ground.settings for word in ("--set", setting)]
 
 
 def squid(ground: Ground) -> list[str]:
-    """Write a configuration without a cache and with the log on; return the command."""
+    """Write a configuration with the log on; return the command."""
     config = ground.folder / "squid.conf"
     tls = f"tls_outgoing_options cafile={ground.trusted}" if ground.trusted else ""
+    cache = _squid_cache(ground.folder) if ground.caches else "cache deny all"
     config.write_text(f"""\
 http_port 127.0.0.1:{ground.port}
 acl clients src 127.0.0.0/8
 http_access allow clients
 http_access deny all
-cache deny all
+{cache}
 {tls}
 workers 1
 max_filedescriptors {MAX_CLIENTS}
@@ -146,6 +167,21 @@ visible_hostname localhost
 """)
     name = f"bench{ground.port}"  # of its shared memory: never that of a Squid in service here
     return [ground.program, "--foreground", "-n", name, "-f", str(config)]
+
+
+def _squid_cache(folder: Path) -> str:
+    """Return a cache like ours; what is hot and not long may be in memory, which suits it best."""
+    for first, second in itertools.product(range(SQUID_FOLDERS), repeat=2):
+        below = folder / "cache" / f"{first:02X}" / f"{second:02X}"
+        below.mkdir(parents=True)
+        for each in (below, *below.parents[:2]):
+            each.chmod(0o777)  # as its own folder
+    return f"""\
+cache_mem {MEMORY_MIB} MB
+maximum_object_size_in_memory 4 MB
+maximum_object_size {OBJECT_MIB} MB
+cache_dir aufs {folder}/cache {DISK_MIB} {SQUID_FOLDERS} {SQUID_FOLDERS}
+collapsed_forwarding on"""
 
 
 def tinyproxy(ground: Ground) -> list[str]:
@@ -187,8 +223,8 @@ def _environment(folder: Path) -> Mapping[str, str]:
 
 
 KINDS: dict[str, Kind] = {
-    "proxyapp": Kind("proxyapp", _python, proxyapp, serves_files=True, upgrades=True),
-    "squid": Kind("Squid", lambda: _installed("squid"), squid, upgrades=True),
+    "proxyapp": Kind("proxyapp", _python, proxyapp, serves_files=True, upgrades=True, caches=True),
+    "squid": Kind("Squid", lambda: _installed("squid"), squid, upgrades=True, caches=True),
     "tinyproxy": Kind("tinyproxy", lambda: _installed("tinyproxy"), tinyproxy, keeps_clients=False),
     "nginx": Kind(
         "nginx",

@@ -12,6 +12,8 @@ from bench.figures import Measure, Round
 OURS = "proxyapp"
 DIRECT = "direct"
 WARM_UP_SECONDS = 1
+# A cache may look once more at what it has; what it fetches again and again isn't stored.
+MOST_FETCHED = 2
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,8 @@ class Work:
     """One load and how it is judged: *bars* holds, for a rival, the most of its cost we may have.
 
     *cost* is the figure the ratios are made of. A *pooled* work must reuse upstream connections. A
-    work *on_site* asks the subjects for files of their own; one that *upgrades* has them speak TLS.
+    work *on_site* asks the subjects for files of their own; one that *upgrades* has them speak TLS;
+    one that *hits* is answered from their caches.
     """
 
     name: str
@@ -32,6 +35,7 @@ class Work:
     beside_origin: bool = False
     on_site: bool = False
     upgrades: bool = False
+    hits: bool = False
 
 
 _RATE = Measure("requests/s", figures.requests_per_second)
@@ -126,12 +130,39 @@ LATENCY = (
         beside_origin=True,
     ),
 )
+CACHE = (
+    Work(
+        "hit 1 KiB",
+        partial(loads.forward, "kept/1k.bin"),
+        (_RATE, _CPU_REQUEST),
+        _CPU_REQUEST,
+        {"squid": 0.8},
+        hits=True,
+    ),
+    Work(
+        "hit 1 MiB",
+        partial(loads.forward, "kept/1m.bin"),
+        (_RATE, _CPU_REQUEST),
+        _CPU_REQUEST,
+        {"squid": 0.8},
+        hits=True,
+    ),
+    Work(
+        "no hit, 1 KiB that isn't stored",
+        partial(loads.forward, "unkept/1k.bin"),
+        (_RATE, _CPU_REQUEST),
+        _CPU_REQUEST,
+        pooled=True,
+    ),
+    Work("fill 256 MiB", loads.fills, (_SPEED, _CPU_GB), _CPU_GB),
+)
 COMMANDS: dict[str, tuple[Work, ...]] = {
     "forward": FORWARD,
     "tunnel": TUNNEL,
     "static": STATIC,
     "upgrade": UPGRADE,
     "latency": LATENCY,
+    "cache": (),
     "fetch": (),
     "idle": (),
     "all": FORWARD + TUNNEL + STATIC + UPGRADE + LATENCY,
@@ -183,10 +214,10 @@ def measure(
     work: Work, subject: subjects.Subject, source: origin.Origin, size: loads.Size
 ) -> Round:
     """Put one subject to *work* once."""
-    dialled, cpu_seconds = source.accepted(), subject.server.cpu_seconds()
+    counts, cpu_seconds = source.counts(), subject.server.cpu_seconds()
     load = work.load(route(work, subject, source), size)
     cpu_seconds = subject.server.cpu_seconds() - cpu_seconds
-    dialled = source.accepted() - dialled - 1  # less the one that asked
+    counts = source.counts().since(counts)
     return Round(
         work.name,
         subject.key,
@@ -195,20 +226,23 @@ def measure(
         load.seconds,
         cpu_seconds,
         load.errors,
-        dialled,
+        counts.accepted,
         load.p50,
         load.p99,
+        counts.requests,
     )
 
 
 def failures(work: Work, rounds: Iterable[Round], connections: int) -> list[str]:
-    """Return what makes the figures of *work* worthless: errors, or a pool that isn't used."""
+    """Return what makes the figures of *work* worthless: errors, or a pool or cache not used."""
     found = []
     for played in rounds:
         who = f"{work.name}, {played.subject}"
         if played.errors or not played.requests:
             found.append(f"{who}: {played.errors} errors beside {played.requests} requests")
         pooled = work.pooled and played.subject == OURS
+        if work.hits and played.fetched > MOST_FETCHED:
+            found.append(f"{who}: the origin was asked {played.fetched} times for what is stored")
         if pooled and not figures.pool_is_reused(played, connections):
             found.append(f"{who}: {played.dialled} dials for {played.requests} requests")
     return found

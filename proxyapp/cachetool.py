@@ -157,7 +157,7 @@ def _counted(count: int, one: str, more: str) -> str:
 
 
 @dataclass(slots=True)
-class _Totals:
+class Totals:
     """What became of all URLs so far; *size* in bytes, of those that were fetched."""
 
     done: int = 0
@@ -193,7 +193,7 @@ class _Prefetch:
     """
 
     def __init__(self, path: Path, terminal: Terminal) -> None:
-        self.totals = _Totals()
+        self.totals = Totals()
         self.failure: BaseException | None = None
         self._terminal = terminal
         self._lock = threading.Lock()

@@ -143,6 +143,17 @@ class Options(usage.Options):
             print(_autoconfig_help(self.config), end="")
             sys.exit(0)
 
+    @property
+    def has_event_log(self) -> bool:
+        """Does [log] say where events go, and not an option of twistd's own?"""
+        ours, twistd = self.config.log, self.parent
+        if twistd is None:
+            return False
+        if twistd["logfile"] or twistd["syslog"] or twistd["logger"]:
+            return False
+        # A daemon has no standard output; twistd writes twistd.log then.
+        return bool(twistd["nodaemon"]) or ours.events != "-"
+
     def _tools(self) -> list[tuple[str, str]]:
         """Return what is asked of the service that runs: option and value."""
         return [(name, self[name]) for name in _TOOLS if self[name] is not None]
@@ -254,4 +265,5 @@ def makeService(options: Options) -> IService:
         appliance.install()
     from twisted.internet import reactor
 
-    return service.build(options.config, cast(appliance.IApplianceReactor, reactor))
+    built = service.build(options.config, cast(appliance.IApplianceReactor, reactor))
+    return service.with_event_log(built, options.config) if options.has_event_log else built

@@ -250,3 +250,12 @@ def test_without_a_cache(start_appliance: StartAppliance) -> None:
         done = tool(running.log.parent, "--cache-list", "*")
     assert done.returncode == UNREACHABLE
     assert "its cache is off" in done.stderr
+
+
+def test_a_folder_that_cannot_be_used(start_appliance: StartAppliance) -> None:
+    """Without a state folder the service runs all the same, and says what doesn't."""
+    with start_appliance("[proxyapp]\nstate_dir = /dev/null/state\n") as running:
+        wait_for(lambda: any("no control socket" in line for line in running.said), "word of it")
+        done = tool(running.log.parent, "--cache-list", "*")
+    assert done.returncode == UNREACHABLE
+    assert "/dev/null/state/control.sock can't be reached: Not a directory" in done.stderr

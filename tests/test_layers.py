@@ -31,7 +31,8 @@ FLOORS: dict[str, set[str]] = {
     "net": GROUND,
     "stream": {"errors", "wire", "rules", "net"},
     "exchange": {"errors", "wire", "rules", "net", "stream"},
-    "requestlog": GROUND | {"net"},
+    "logs": {"rules"},
+    "requestlog": {"rules", "logs"},
     "passwords": {"rules"},
     "credentials": {"errors", "rules", "passwords"},
     "limits": {"errors", "rules", "net"},
@@ -40,7 +41,7 @@ FLOORS: dict[str, set[str]] = {
     "site": EXCHANGE,
     "server": EXCHANGE,
     "service": EXCHANGE
-    | {"requestlog", "credentials", "limits", "proxy", "cache", "site", "server"},
+    | {"logs", "requestlog", "credentials", "limits", "proxy", "cache", "site", "server"},
     "explain": GROUND,
     "against": GROUND,
     "controlclient": set(),

@@ -98,7 +98,9 @@ def pack_extents(extents: Extents) -> bytes:
 
 
 def unpack_extents(packed: bytes) -> Extents:
-    """Return the extents that `pack_extents` made *packed* of."""
+    """Return the extents that `pack_extents` made *packed* of; raises Damaged."""
+    if len(packed) % _EXTENT.size:
+        raise Damaged("extents can't be read")
     return tuple((start, end) for start, end in _EXTENT.iter_unpack(packed))
 
 

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from proxyapp.cache import bodyhead
 from proxyapp.cache.entry import Entry, Extents
-from proxyapp.cache.folder import BodyFolder, let_go
+from proxyapp.cache.folder import BodyFolder, let_go, mark
 from proxyapp.cache.index import Index, Row
 from proxyapp.cache.room import room_of
 from proxyapp.rules.caching.stored import Stored
@@ -202,7 +202,7 @@ class Invalidation:
         """See Change: the files say it too, should the index be lost."""
         for number in self._marked:
             with contextlib.suppress(OSError):
-                books.folder.mark(number, bodyhead.INVALID_AT, b"\x01")
+                mark(books.folder, number, bodyhead.INVALID_AT, b"\x01")
 
     def undo(self, books: Books) -> None:
         """See Change."""

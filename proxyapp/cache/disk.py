@@ -163,7 +163,7 @@ class Disk:
                 self.renew()
                 written.is_renewed = written.is_busy = True
             else:
-                written.error, written.failed = error, list(changes)
+                written.error, written.failed = written.error or error, list(changes)
         if written.failed:
             books = self.books()
             for change in written.failed:
@@ -179,6 +179,8 @@ class Disk:
         with self.folder.shared():
             ready = [change for change in changes if _prepare(change, books, written)]
             files = books.written
+            if not ready:
+                return
             with self.index.transaction():
                 for change in ready:
                     change.record(books)

@@ -89,14 +89,6 @@ class BodyFolder:
                 return os.open(path, flags)
         return os.open(self.body_path(number), flags)  # it got its name between the two
 
-    def mark(self, number: int, at: int, octets: bytes) -> None:
-        """Overwrite *octets* of a body."""
-        descriptor = os.open(self.body_path(number), os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.pwrite(descriptor, octets, at)
-        finally:
-            os.close(descriptor)
-
     def unlink(self, number: int) -> None:
         """Remove a body; whoever reads it can go on."""
         with contextlib.suppress(FileNotFoundError):
@@ -106,10 +98,6 @@ class BodyFolder:
         """Remove a growing body."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.growing_path(number))
-
-    def has(self, number: int) -> bool:
-        """Is there this body?"""
-        return os.path.exists(self.body_path(number))
 
     @contextlib.contextmanager
     def lock(self, name: str, how: int) -> Iterator[None]:
@@ -148,7 +136,21 @@ def let_go(descriptor: int) -> None:
         os.close(descriptor)
 
 
+def mark(folder: BodyFolder, number: int, at: int, octets: bytes) -> None:
+    """Overwrite *octets* of a body; raises OSError."""
+    descriptor = os.open(folder.body_path(number), os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.pwrite(descriptor, octets, at)
+    finally:
+        os.close(descriptor)
+
+
 # --- What is there; all raise OSError ---
+
+
+def has(folder: BodyFolder, number: int) -> bool:
+    """Is there this body?"""
+    return os.path.exists(folder.body_path(number))
 
 
 def bodies(folder: BodyFolder) -> Iterator[int]:

@@ -33,8 +33,8 @@ CREATE TABLE IF NOT EXISTS entry (
 )""",
     "CREATE INDEX IF NOT EXISTS entry_key ON entry (key)",
     # These two have all that sizes are added up from: the rows themselves aren't read for it.
-    "CREATE INDEX IF NOT EXISTS entry_used ON entry (used, room) WHERE NOT pinned",
-    "CREATE INDEX IF NOT EXISTS entry_pinned ON entry (room) WHERE pinned",
+    "CREATE INDEX IF NOT EXISTS entry_used ON entry (used, room, pinned) WHERE NOT pinned",
+    "CREATE INDEX IF NOT EXISTS entry_pinned ON entry (room, pinned) WHERE pinned",
     "CREATE TABLE IF NOT EXISTS tag (tag BLOB, id INTEGER, PRIMARY KEY (tag, id)) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS day (day TEXT PRIMARY KEY, written INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS mark (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",

@@ -123,7 +123,8 @@ class MemoryLibrary:
         self._memory = Memory(limits.memory, weight_with_file, self._forget, keeps_pinned=True)
         self.catalogue = Catalogue(self._memory, _ignore)
         self._room = Room(limits.memory // 2, seconds, _nothing)
-        self._shelf = MemoryShelf(self.catalogue, self._room, limits.max_object)
+        most = min(limits.max_object, self._memory.longest)
+        self._shelf = MemoryShelf(self.catalogue, self._room, most)
         self.shelf: Shelf = self._shelf
         self.growth: Growth = self._shelf
         self.opening: Opens = self._shelf

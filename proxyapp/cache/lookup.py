@@ -69,6 +69,6 @@ def _entries(rows: list[tuple[int, bytes, bytes, int, bytes, int, int]]) -> Iter
         try:
             stored = bodyhead.decode(head, bool(invalid))
             ranges = bodyhead.unpack_extents(extents) if extents else ((0, size),) if size else ()
-        except (Damaged, ValueError):
+        except Damaged:
             continue
         yield Entry(key, number, stored, size, ranges, None, bool(pinned))

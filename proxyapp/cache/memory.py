@@ -13,6 +13,7 @@ SHORT = 64 * 1024
 # What a key and an entry take beside their octets: tables, heads taken apart.
 _OVERHEAD_KEY = 512
 _OVERHEAD_ENTRY = 2048
+_LONGEST_KEY = 16 * 1024
 # A key has no more of its capacity than this part.
 _SHARE = 4
 # So many pinned ones in a row, and nothing more is taken.
@@ -56,6 +57,11 @@ class Memory:
 
     def __repr__(self) -> str:
         return f"<Memory of {len(self.slots)} keys, {self.weight} of {self.capacity} bytes>"
+
+    @property
+    def longest(self) -> int:
+        """How long a body may be that has no other place."""
+        return max(0, self.capacity // _SHARE - _OVERHEAD_KEY - _OVERHEAD_ENTRY - _LONGEST_KEY)
 
     def put(self, key: bytes, entries: Entries, token: int) -> bool:
         """Remember *entries*, in place of those before; False where they are too much."""

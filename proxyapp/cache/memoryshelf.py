@@ -24,7 +24,7 @@ class MemoryShelf:
     def __init__(self, catalogue: Catalogue, room: Room, max_object: int) -> None:
         self._catalogue = catalogue
         self._room = room
-        self._max_object = min(max_object, room.limit)
+        self._max_object = max_object
         self._files: dict[int, int] = {}
         self._continued: set[int] = set()
         self._growing: set[GrowingBody] = set()

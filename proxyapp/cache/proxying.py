@@ -42,11 +42,14 @@ class CachingProxy:
         assert origin is not None
         place = self._place(origin, request.target.path)
         is_off = place.rule.policy.is_off or request.framing is not NO_BODY
-        if is_off or not reuse.may_look_up(head):
+        is_plain = reuse.is_plain(head)
+        if is_off or not (is_plain or reuse.may_look_up(head)):
             await self._pass(request, reply)
             return
         variants = self._means.store.variants(place.key)
         entry = varying.select(head, variants, _stored_of) if variants else None
+        if entry is not None and is_plain and self._hit(entry, reply, place):
+            return
         if entry is not None and await self._answer_from(entry, request, reply, place):
             return
         if reuse.is_only_if_cached(head):
@@ -61,6 +64,22 @@ class CachingProxy:
         return Place(keys.key(origin, path, rule), rule)
 
     # From the store.
+
+    def _hit(self, entry: Entry, reply: Reply, place: Place) -> bool:
+        """Answer a plain request with *entry* if that is in memory; say whether it was.
+
+        It's a part of what `_answer_from` does, in a fraction of the time.
+        """
+        content = entry.content
+        if content is None:
+            return False
+        hit = serving.hit(entry, place.rule.policy, self._means.seconds())
+        if hit is None:
+            return False
+        _note(reply, entry.stored, Why.HIT)
+        reply.pass_on(hit.head, content)
+        self._means.store.used(entry)
+        return True
 
     async def _answer_from(
         self, entry: Entry, request: Request, reply: Reply, place: Place
@@ -216,8 +235,9 @@ class CachingProxy:
 
 
 def _note(reply: Reply, stored: Stored, why: Why) -> None:
-    reply.record.cache = why.value
-    reply.record.content_type = stored.fields.get(b"content-type") or b""
+    record = reply.record
+    record.cache = why
+    record.content_type = stored.fields.combined.get(b"content-type", b"")
 
 
 def _stored_of(entry: Entry) -> Stored:

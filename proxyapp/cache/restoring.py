@@ -246,7 +246,7 @@ def _insert(disk: Disk, number: int, head: BodyHead, done: Restored) -> None:
 def forget(disk: Disk, numbers: list[int], done: Restored) -> None:
     """Delete rows whose bodies are gone."""
     with disk.folder.alone():
-        gone = [number for number in numbers if not disk.folder.has(number)]
+        gone = [number for number in numbers if not folder.has(disk.folder, number)]
         with disk.index.transaction():
             disk.index.delete(gone)
     done.lost += len(gone)
@@ -282,4 +282,9 @@ def is_rebooted(root: BodyFolder) -> bool:
 def note_boot(root: BodyFolder) -> None:
     """Write down which start of the machine this is."""
     with contextlib.suppress(OSError):
-        Path(root.path(_BOOT_FILE)).write_bytes(_BOOT.read_bytes())
+        known = _BOOT.read_bytes()
+        descriptor = os.open(root.path(_BOOT_FILE), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, known)
+        finally:
+            os.close(descriptor)

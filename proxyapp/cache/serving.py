@@ -133,6 +133,36 @@ def status_lines(stored: Stored, policy: Policy, now: float, why: Why) -> list[b
     return [status] if why is Why.MISS and age < 1 else [cachestatus.age_line(age), status]
 
 
+@dataclass(slots=True)
+class Hit:
+    """What a plain request gets of what is stored under *policy*, while Age and ttl are the same.
+
+    That is from *since* until *until*, in seconds since the epoch.
+    """
+
+    policy: Policy
+    since: float
+    until: float
+    head: OutgoingResponse
+
+
+def hit(entry: Entry, policy: Policy, now: float) -> Hit | None:
+    """Return what a request that is_plain gets of *entry*, None where it isn't fresh."""
+    stored = entry.stored
+    known = stored.memo.hit
+    if isinstance(known, Hit) and known.since <= now < known.until and known.policy is policy:
+        return known
+    fresh_until = freshness.terms(stored, policy).fresh_until
+    if now >= fresh_until or not entry.is_complete:
+        return None
+    head = _whole(stored, entry.size, status_lines(stored, policy, now, Why.HIT)).head
+    until = now + 1.0 - freshness.age(stored, now) % 1.0
+    if math.isfinite(fresh_until):
+        until = min(until, now + (fresh_until - now) % 1.0)
+    found = stored.memo.hit = Hit(policy, now, until, head)
+    return found
+
+
 def forwarded_line(why: bytes) -> bytes:
     """Return Cache-Status of an answer that was forwarded and isn't stored, with the reason."""
     return cachestatus.cache_status(_NAME, fwd=why)

@@ -8,6 +8,7 @@ by batches. Nothing of all that is flushed to the disk while somebody waits for 
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -19,14 +20,16 @@ from twisted.logger import Logger
 
 from proxyapp.cache import bodyhead
 from proxyapp.cache.bodies import GrowingBody, OpenBody
-from proxyapp.cache.entry import Entry
+from proxyapp.cache.entry import Entry, StoreFull
 from proxyapp.cache.library import (
     DiskLibrary,
+    Growth,
     Library,
     MemoryLibrary,
     Statistics,
     StoreLimits,
 )
+from proxyapp.cache.memory import SHORT
 from proxyapp.cache.writing import InThread
 from proxyapp.rules.caching.stored import Stored
 
@@ -97,11 +100,13 @@ class CacheStore:
     def put(self, key: bytes, stored: Stored, content: bytes) -> Entry:
         """Store a whole *content*, in place of the variant with the same *varying*.
 
-        It is in memory until it's written: long ones are better given to `begin`.
+        Where it can't be stored, who asks for it next doesn't find it; the entry has it anyway.
         """
         size = len(content)
         if stored.total != size:
             stored = replace(stored, total=size)
+        if size > SHORT:
+            return _put_long(self._library.growth, key, stored, content)
         extents = ((0, size),) if size else ()
         entry = Entry(key, self._library.shelf.new_id(), stored, size, extents, content)
         self._library.shelf.add(entry)
@@ -186,3 +191,12 @@ class CacheStore:
     def statistics(self) -> Statistics:
         """Return what it holds."""
         return self._library.statistics()
+
+
+def _put_long(growth: Growth, key: bytes, stored: Stored, content: bytes) -> Entry:
+    body = growth.begin(key, stored, len(content), None, 0)
+    if body is not None:
+        with contextlib.suppress(StoreFull):
+            body.write(content)
+            return body.finish()
+    return Entry(key, 0, stored, len(content), ((0, len(content)),), content)

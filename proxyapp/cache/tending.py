@@ -14,6 +14,7 @@ from proxyapp.cache.catalogue import Catalogue
 from proxyapp.cache.changes import tags_of
 from proxyapp.cache.disk import Disk
 from proxyapp.cache.entry import Entry
+from proxyapp.cache.folder import mark
 from proxyapp.cache.writing import Writing
 
 # Bodies that are removed in one job of the writing thread.
@@ -118,6 +119,6 @@ def _pin(disk: Disk, key: bytes, is_pinned: bool) -> int:
             numbers = disk.index.pin(key, is_pinned)
         for number in numbers:
             with contextlib.suppress(OSError):
-                disk.folder.mark(number, bodyhead.PINNED_AT, bytes([is_pinned]))
+                mark(disk.folder, number, bodyhead.PINNED_AT, bytes([is_pinned]))
     disk.tokens.renew([key])
     return len(numbers)

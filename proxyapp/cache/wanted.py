@@ -27,7 +27,7 @@ class Means:
     stall_timeout: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # made for each request: a frozen one takes longer
 class Place:
     """Where the answer to a request is stored, and by which rule."""
 

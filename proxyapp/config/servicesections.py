@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from proxyapp.config import lists, values
+from proxyapp.config import lists, logvalues, values
 from proxyapp.config.option import option
 from proxyapp.config.values import DAYS, GIB, HOURS, MIB, SECONDS
+from proxyapp.rules.priorities import Level
+from proxyapp.rules.rotation import Rotation
 
 # As many sockets as one process could ever hold; more is a slip of the pen.
 _MANY = 1_000_000
@@ -71,7 +73,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """The request log."""
+    """The request log, and the event log."""
 
     requests: str = option(
         values.request_log,
@@ -82,4 +84,31 @@ class Log:
         values.log_format,
         "combined",
         "Its lines: combined, common, squid, pool, json, or a format string.",
+    )
+    rotate: Rotation = option(
+        logvalues.rotation,
+        "no",
+        "When a log file is put aside for a new one: daily, past a size such as 50MiB, or no;"
+        " SIGUSR1 goes on in a new file once another program has renamed the old one.",
+    )
+    keep: int = option(
+        values.count(0, 100_000),
+        "14",
+        "How many old files are kept, such as requests.log.2026-01-07; 0 keeps all.",
+    )
+    hostnames: bool = option(
+        values.boolean,
+        "no",
+        "Show clients by their names, as far as they are known in time, and not by address.",
+    )
+    level: Level = option(
+        values.choice(Level, empty="info"),
+        "info",
+        "What the event log is for: debug, info, warn, error or critical, and all that is worse.",
+    )
+    events: str = option(
+        logvalues.event_log,
+        "-",
+        "Where the event log goes (starts, errors): a file, or - (standard output); empty turns"
+        " it off.",
     )

@@ -15,6 +15,8 @@ from twisted.internet.interfaces import (
     IListeningPort,
     IProtocolFactory,
     IReactorCore,
+    IReactorProcess,
+    IReactorSocket,
     IReactorTCP,
     IReactorThreads,
     IReactorTime,
@@ -26,6 +28,7 @@ from twisted.python import log
 from proxyapp.net import compat
 from proxyapp.net.connecting import ImmediateConnector, is_address
 from proxyapp.net.connection import Unfinished
+from proxyapp.net.handed import adopt_unix
 from proxyapp.net.ports import BACKLOG, ImmediatePort
 
 compat.require(
@@ -38,7 +41,9 @@ compat.require(
 )
 
 
-class IApplianceReactor(IReactorCore, IReactorTCP, IReactorTime, IReactorThreads):
+class IApplianceReactor(
+    IReactorCore, IReactorTCP, IReactorTime, IReactorThreads, IReactorProcess, IReactorSocket
+):
     """What the product needs of the reactor; Twisted's own satisfies it as well."""
 
 
@@ -130,12 +135,13 @@ class ApplianceReactor(epollreactor.EPollReactor):
         self, fileDescriptor: int, addressFamily: int, factory: IProtocolFactory
     ) -> IListeningPort:
         """See IReactorSocket."""
-        if addressFamily not in (socket.AF_INET, socket.AF_INET6):
-            stock: IListeningPort = super().adoptStreamPort(fileDescriptor, addressFamily, factory)
-            return stock
-        listening: IListeningPort = ImmediatePort._fromListeningDescriptor(
-            self, fileDescriptor, addressFamily, factory
-        )
+        listening: IListeningPort
+        if addressFamily == socket.AF_UNIX:
+            listening = adopt_unix(fileDescriptor, factory, self)
+        else:
+            listening = ImmediatePort._fromListeningDescriptor(
+                self, fileDescriptor, addressFamily, factory
+            )
         listening.startListening()
         return listening
 

@@ -214,8 +214,7 @@ class _Layer(TLSMemoryBIOProtocol):
     """Twisted's TLS over our transport; keeps the session that the origin gives us.
 
     With TLS 1.3 the tickets come behind the handshake, with the first data. What is written is
-    encrypted at once: a head is one write, and Twisted's way to gather several takes another turn
-    of the loop, and half as much time again as all the rest.
+    encrypted at once: a head is one write, and to gather more would take another turn of the loop.
     """
 
     tls: TlsClient

@@ -108,9 +108,14 @@ def _rfc3339(started: float) -> str:
 # --- Parts of lines ---
 
 
+def _shown(record: Record) -> bytes:
+    """What the client is called: its name, or else its address."""
+    return _octets(record.client_name or record.client_host)
+
+
 def _client(record: Record, escape: Escape) -> str:
-    """Address and port; a Unix socket has neither."""
-    host = escape(_octets(record.client_host))
+    """Name or address, and port; a Unix socket has neither."""
+    host = escape(_shown(record))
     if not record.client_host:
         return host
     return f"[{host}]:{record.client_port}" if ":" in host else f"{host}:{record.client_port}"
@@ -162,7 +167,7 @@ def _host(host: str) -> str:
 
 def _common(record: Record) -> str:
     """Apache's `%h %l %u %t "%r" %>s %b`, with an identity that is never asked for."""
-    host = _host(record.client_host)
+    host = _host(record.client_name or record.client_host)
     user = "-" if record.user is None else _word(_octets(record.user))
     return (
         f"{host} - {user} [{_second(int(record.started)).common}]"
@@ -208,7 +213,7 @@ def _squid(record: Record) -> str:
     content_type = _word(record.content_type.partition(b";")[0].strip())
     return (
         f"{record.started + record.duration:.3f} {int(record.duration * 1000):6d}"
-        f" {_word(_octets(record.client_host))} {_squid_code(record)}/{record.status:03d}"
+        f" {_word(_shown(record))} {_squid_code(record)}/{record.status:03d}"
         f" {record.sent} {_word(record.asked.method or b'NONE')}"
         f" {_word(_fetched(record) or b'error:invalid-request')} {_word(_octets(record.user))}"
         f" {'HIER_NONE' if peer == '-' else 'HIER_DIRECT'}/{peer} {content_type}"
@@ -242,6 +247,8 @@ def _json(record: Record) -> str:
     for name, octets in _TEXTS.items():
         fields[name] = octets(record).decode("utf-8", "backslashreplace")
     fields["user"] = None if record.user is None else fields["user"]
+    if record.client_name:
+        fields["client_name"] = record.client_name
     return _encode_json(fields)
 
 
@@ -271,6 +278,7 @@ PLACEHOLDERS: Mapping[str, Callable[[Record, Escape], str]] = {
     "duration": lambda record, escape: f"{record.duration:.6f}",
     "milliseconds": lambda record, escape: str(int(record.duration * 1000)),
     "client": _client,
+    "client_name": _escaped(_shown),
     "client_port": lambda record, escape: str(record.client_port),
     "request": _request,
     "version": lambda record, escape: f"HTTP/1.{record.asked.minor}",
@@ -280,7 +288,7 @@ PLACEHOLDERS: Mapping[str, Callable[[Record, Escape], str]] = {
 }
 
 # In these a colon is no news, so `{client_host}:{client_port}` leaves it as it is.
-_ADDRESSES = frozenset(("client", "client_host", "upstream"))
+_ADDRESSES = frozenset(("client", "client_host", "client_name", "upstream"))
 _TOKEN = re.compile(r"(?P<brace>\{\{|\}\})|\{(?P<name>[^{}]*)\}|(?P<stray>[{}])|(?P<text>[^{}]+)")
 
 

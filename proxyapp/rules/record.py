@@ -18,7 +18,8 @@ class Record:
     and from the client. *url* is the one fetched where it isn't the target of the request *asked*.
     *rule* is what refused, *reported* the rule that would have. *cache* says what became of the
     request there: hit, miss, stale, revalidated, refreshed, collapsed or partial; empty where it
-    wasn't asked. *request_id* is empty until somebody needs it.
+    wasn't asked. *request_id* is empty until somebody needs it, and *client_name* where none is
+    known.
     """
 
     started: float = 0.0
@@ -42,6 +43,7 @@ class Record:
     rule: str = ""
     reported: str = ""
     request_id: str = ""
+    client_name: str = ""
 
 
 # Crockford's base 32: no letter that is taken for a digit when it is read out.

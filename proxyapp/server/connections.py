@@ -13,6 +13,7 @@ from typing import Protocol
 from proxyapp import errors
 from proxyapp.exchange import Request
 from proxyapp.net.timers import NEVER, Sweep, Watched
+from proxyapp.net.transport import Transport
 from proxyapp.rules.record import Record
 
 # Longer than a request is on its way. The sweep adds half a second at most.
@@ -35,6 +36,7 @@ class RunningTurn(Protocol):
 class OpenConnection(Watched, Protocol):
     """One of them; connection.ClientConnection is it."""
 
+    transport: Transport
     sweep: Sweep
     is_in_head: bool
     is_tunnel: bool

@@ -11,13 +11,11 @@ from collections.abc import Callable, Mapping
 from OpenSSL import SSL
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.names import client as names_client
-from twisted.python.failure import Failure
 
-from proxyapp import errors, requestlog
+from proxyapp import errors
 from proxyapp.config import Config
 from proxyapp.config.judge import make_access, make_spellings
 from proxyapp.exchange import Request, Responder
@@ -26,6 +24,7 @@ from proxyapp.net import local, pipes
 from proxyapp.net.dial import Dialler
 from proxyapp.net.reactor import IApplianceReactor
 from proxyapp.net.resolver import Resolver, ServerLookup, SystemLookup, name_server
+from proxyapp.net.sockets import Listen, listen_by_endpoint
 from proxyapp.net.timers import Sweep
 from proxyapp.net.tls import TlsClient
 from proxyapp.proxy.destinations import Destinations
@@ -42,13 +41,17 @@ from proxyapp.rules.schedule import minute_of_week
 from proxyapp.rules.wayback import Keeping
 from proxyapp.server.admission import LONGEST_METHOD, Admission
 from proxyapp.server.connection import Listener
+from proxyapp.server.connections import Connections
 from proxyapp.server.doors import Clients, Door, ServerLimits, Surroundings
 from proxyapp.service.allowances import make_limits
+from proxyapp.service.among import ALONE, Among
 from proxyapp.service.caching import make_cache
 from proxyapp.service.control import RunningCache
+from proxyapp.service.entrances import Entrances
 from proxyapp.service.fetching import with_fetch
 from proxyapp.service.identity import Identity
 from proxyapp.service.introduction import introduction
+from proxyapp.service.logs import make_request_log
 from proxyapp.service.sitemap import SiteError, build_site
 from proxyapp.service.uplink import make_uplink
 from proxyapp.service.users import UsersError, make_credentials
@@ -68,14 +71,21 @@ _PROXY_METHODS = b"CONNECT, DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, TRACE"
 _NAME = "proxyapp"
 
 
-def build(config: Config, reactor: IApplianceReactor) -> Appliance:
+def build(
+    config: Config,
+    reactor: IApplianceReactor,
+    listen: Listen | None = None,
+    among: Among = ALONE,
+) -> Appliance:
     """Build the service that *config* describes; nothing listens before it is started.
 
-    Raises SystemExit, with a sentence for the admin, where something that is named can't be used.
+    *listen* opens its ports, where they aren't its own to make; *among* says which of several
+    processes this is. Raises SystemExit, with a sentence for the admin, where something that is
+    named can't be used.
     """
     try:
-        return Appliance(config, reactor)
-    except (requestlog.LogError, SiteError, UsersError) as error:
+        return Appliance(config, reactor, listen or listen_by_endpoint(reactor), among)
+    except (SiteError, UsersError) as error:
         raise SystemExit(f"proxyapp: {error}") from error
     except SSL.Error as error:
         raise SystemExit("proxyapp: [proxy] tls_ca_file holds no certificates in PEM") from error
@@ -84,14 +94,17 @@ def build(config: Config, reactor: IApplianceReactor) -> Appliance:
 class Appliance(Service):
     """All of it: the parts, the ports they listen on, and their start and stop."""
 
-    def __init__(self, config: Config, reactor: IApplianceReactor) -> None:
+    def __init__(
+        self, config: Config, reactor: IApplianceReactor, listen: Listen, among: Among
+    ) -> None:
         self._config = config
         self._reactor = reactor
-        self.ports: dict[str, list[IListeningPort]] = {"proxy": [], "site": []}
+        self._among = among
+        self.entrances = Entrances(listen)
         # Filled while the ports open; the guard against loops and the site's pages read it.
-        self._proxy_ports: list[int] = []
-        self._site_ports: list[int] = []
-        self._log = requestlog.open_log(config.log.requests, config.log.format, reactor)
+        self._proxy_ports = self.entrances.numbers["proxy"]
+        self._site_ports = self.entrances.numbers["site"]
+        self.log = make_request_log(config, reactor)
         self.sweep = Sweep(reactor)
         self._access = make_access(config)
         self._lookup = _make_lookup(config, reactor)
@@ -102,7 +115,7 @@ class Appliance(Service):
             question, _minute_of(time.time())
         )
         self._running_cache = RunningCache(
-            config.proxyapp.state_dir, self._cache, self._judge, self._log, self.sweep, reactor
+            config.proxyapp.state_dir, self._cache, self._judge, self.log, self.sweep, reactor
         )
         limits = _server_limits(config)
         self.clients = Clients(limits)
@@ -119,7 +132,7 @@ class Appliance(Service):
         self._limiter = make_limits(config, reactor)
         admission = Admission(self._access, self._credentials, config.auth.required, _minute_of)
         self._around = Surroundings(
-            admission, self._log, _error_page, self.sweep, limits, time.time, self._limiter
+            admission, self.log, _error_page, self.sweep, limits, time.time, self._limiter
         )
 
     # IService.
@@ -128,26 +141,24 @@ class Appliance(Service):
         """Open every port, while low ones may still be opened; SystemExit where one can't be."""
         super().privilegedStartService()  # type: ignore[no-untyped-call]
         proxy = Listener(self._around, self._with_fetch(self._proxy_doors()), self.clients)
-        for description in self._config.proxy.listen:
-            port = self._listen("proxy", description, proxy)
-            self._proxy_ports.append(getattr(port.getHost(), "port", 0))
+        self.entrances.open("proxy", self._config.proxy.listen, proxy)
         site = Listener(self._around, self._with_fetch(self._site_doors()), self.clients)
-        for description in self._config.site.listen:
-            port = self._listen("site", description, site)
-            self._site_ports.append(getattr(port.getHost(), "port", 0))
+        self.entrances.open("site", self._config.site.listen, site)
 
-    def _listen(self, name: str, description: str, listener: Listener) -> IListeningPort:
-        opened: list[IListeningPort] = []
-        failures: list[Failure] = []
-        listening: Deferred[IListeningPort] = serverFromString(self._reactor, description).listen(
-            listener
-        )
-        listening.addCallbacks(opened.append, failures.append)
-        if failures:
-            why = failures[0].getErrorMessage()
-            raise SystemExit(f"proxyapp: cannot listen on {description}: {why}")
-        self.ports[name] += opened
-        return opened[0]
+    @property
+    def ports(self) -> Mapping[str, list[IListeningPort]]:
+        """The ports that listen, by section."""
+        return self.entrances.ports
+
+    @property
+    def connections(self) -> Connections:
+        """The client connections that are open."""
+        return self._around.connections
+
+    async def stop_listening(self) -> None:
+        """Accept no more, and let another process have what there can be only one of."""
+        await self._running_cache.stop_listening()
+        await self.entrances.close()
 
     def startService(self) -> None:
         """Start what runs by itself, and say where we are."""
@@ -159,11 +170,12 @@ class Appliance(Service):
             raise SystemExit(f"proxyapp: {error}") from error
         self.sweep.start()
         self.uplink.start()
-        self._running_cache.start(self._chain)
+        self._running_cache.start(self._chain, self._among.is_first)
         self._reactor.callWhenRunning(self._reopen_log_on_signal)
-        self._reactor.addSystemEventTrigger("after", "shutdown", self._log.close)
-        # Said once signals are heeded: whoever reads it may stop us at once.
-        self._reactor.callWhenRunning(self._introduce)
+        self._reactor.addSystemEventTrigger("after", "shutdown", self.log.close)
+        if self._among.is_first:
+            # Said once signals are heeded: whoever reads it may stop us at once.
+            self._reactor.callWhenRunning(self._introduce)
 
     def _introduce(self) -> None:
         for line in introduction(self._config, self.ports, self._identity.name):
@@ -172,21 +184,19 @@ class Appliance(Service):
     def stopService(self) -> Deferred[list[None]]:
         """Close the ports and the idle connections; fires when the ports are closed."""
         super().stopService()  # type: ignore[no-untyped-call]
-        every = [port for ports in self.ports.values() for port in ports]
-        closing = [Deferred.fromCoroutine(_stop_listening(port)) for port in every]
-        closing.append(Deferred.fromCoroutine(self._limiter.stop()))
+        closing: list[Deferred[None]] = [Deferred.fromCoroutine(self._limiter.stop())]
         closing.append(Deferred.fromCoroutine(self._running_cache.stop()))
-        self.ports = {"proxy": [], "site": []}
         self.pool.closeCachedConnections()
         self.uplink.stop()
         self._lookup.stop()
         self.sweep.stop()
         pipes.close_free()
+        closing.append(Deferred.fromCoroutine(self.stop_listening()))
         return gatherResults(closing)
 
     def _reopen_log_on_signal(self) -> None:
         def reopen(number: int, frame: object) -> None:
-            self._reactor.callFromThread(self._log.reopen)
+            self._reactor.callFromThread(self.log.reopen)
 
         signal.signal(signal.SIGUSR1, reopen)
 
@@ -287,12 +297,6 @@ def _minute_of(seconds: float) -> int:
     """Return the minute of the local week, *seconds* after the epoch."""
     local_time = time.localtime(seconds)
     return minute_of_week(local_time.tm_wday, local_time.tm_hour, local_time.tm_min)
-
-
-async def _stop_listening(port: IListeningPort) -> None:
-    stopping = port.stopListening()
-    if stopping is not None:
-        await stopping
 
 
 def _make_lookup(config: Config, reactor: IApplianceReactor) -> SystemLookup | ServerLookup:

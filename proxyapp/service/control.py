@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.logger import Logger
 
 from proxyapp import errors
@@ -35,6 +35,8 @@ from proxyapp.wire.target import Form
 FILE = "control.sock"
 # A few programs at once, each with a few connections.
 _MOST = 64
+# How often, and after how many seconds each, the socket is asked for that another process has.
+_ATTEMPTS, _PAUSE = 20, 0.25
 _LIMITS = ServerLimits(
     head=HeadLimits(),
     clients=_MOST,
@@ -72,21 +74,27 @@ class RunningCache:
         self._reactor = reactor
         self._socket: ControlSocket | None = None
 
-    def start(self, chain: Responder) -> None:
-        """Open the store, then the socket; *chain* answers what is prefetched."""
+    def start(self, chain: Responder, has_socket: bool) -> None:
+        """Open the store, then the socket, if it is ours; *chain* answers what is prefetched."""
         if self._cache is None:
             return
         store, rules = self._cache.store, self._cache.rules
         store.start()
+        if not has_socket:
+            return
         prefetch = Prefetch(chain, self._judge, self._log, time.time, self._reactor)
         control = CacheControl(store, rules, prefetch, time.time, self._reactor)
         self._socket = ControlSocket(self._folder, control, self._sweep, self._reactor)
         self._socket.start()
 
-    async def stop(self) -> None:
-        """Close the socket, then the store."""
+    async def stop_listening(self) -> None:
+        """Close the socket."""
         if self._socket is not None:
             await self._socket.stop()
+
+    async def stop(self) -> None:
+        """Close the socket, then the store."""
+        await self.stop_listening()
         if self._cache is not None:
             await self._cache.store.stop()
 
@@ -100,6 +108,8 @@ class ControlSocket:
         self.path = folder / FILE
         self._reactor = reactor
         self._port: IListeningPort | None = None
+        self._attempts = 0
+        self._again: IDelayedCall | None = None
         admission = Admission(_Everybody(), None, False, lambda seconds: 0)
         around = Surroundings(admission, _NoLog(), _page, sweep, _LIMITS, time.time)
         doors = {form: Door("control", responder) for form in Form}
@@ -110,9 +120,15 @@ class ControlSocket:
 
     def start(self) -> None:
         """Open it; where that can't be, the event log says so, and all else goes on without."""
+        self._again = None
         try:
             self._port = listen_private(self.path, self._listener, self._reactor)
         except SocketTaken:
+            self._attempts += 1
+            if self._attempts < _ATTEMPTS:
+                # After a reload it is our predecessor's for a moment.
+                self._again = self._reactor.callLater(_PAUSE, self.start)
+                return
             _log.warn(
                 "another process has {path}; --cache-list and the like reach that one, not this",
                 path=self.path,
@@ -127,6 +143,9 @@ class ControlSocket:
 
     async def stop(self) -> None:
         """Close it."""
+        again, self._again = self._again, None
+        if again is not None:
+            again.cancel()
         port, self._port = self._port, None
         if port is not None:
             stopping = port.stopListening()

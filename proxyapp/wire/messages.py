@@ -7,7 +7,7 @@ as a field of a NamedTuple, and a frozen dataclass takes four times as long to m
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from proxyapp.wire.headers import Fields, RawFields
 
@@ -37,9 +37,13 @@ class ResponseHead:
 
 @dataclass(slots=True, unsafe_hash=True)
 class OutgoingResponse:
-    """A response head about to leave: *lines* as they came from elsewhere, then *fields*."""
+    """A response head about to leave: *lines* as they came from elsewhere, then *fields*.
+
+    What it is as bytes is remembered with it: an answer that is repeated has one head.
+    """
 
     status: int
     reason: bytes
     fields: RawFields
     lines: Sequence[bytes] = ()
+    written: bytes = field(default=b"", init=False, compare=False, repr=False)

@@ -42,11 +42,14 @@ def response_head(head: OutgoingResponse) -> bytes:
 
     Raises InternalError where a part of it would begin a line of its own.
     """
+    if head.written:
+        return head.written
     lines = [_status_line(head.status, head.reason), *head.lines]
     if head.fields:
         lines += map(_line, head.fields)
     lines += _NO_MORE
-    return _checked(b"\r\n".join(lines), len(lines) - 1)
+    head.written = _checked(b"\r\n".join(lines), len(lines) - 1)
+    return head.written
 
 
 @functools.lru_cache(maxsize=128)

@@ -10,6 +10,7 @@ from typing import TypeVar
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 
+from proxyapp.cache.bodies import GrowingBody
 from proxyapp.cache.entry import Entry
 from proxyapp.cache.store import CacheStore, StoreLimits
 from proxyapp.rules.caching.stored import Stored
@@ -104,6 +105,12 @@ class Bench:
     def read_key(self, key: bytes) -> list[bytes]:
         """Return what is served for *key*."""
         return [self.read(entry) for entry in self.store.variants(key)]
+
+
+def flood(body: GrowingBody, size: int) -> None:
+    """Write *size* bytes to *body*."""
+    for _ in range(0, size, 100_000):
+        body.write(bytes(100_000))
 
 
 @contextmanager

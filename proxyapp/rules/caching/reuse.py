@@ -25,6 +25,11 @@ class Use(enum.Enum):
 _LOOKED_UP = (b"GET", b"HEAD")
 # Only the origin can judge these (RFC 9110 sections 13.1.1 and 13.1.4).
 _FOR_ORIGIN = frozenset((b"if-match", b"if-unmodified-since"))
+# Whatever the client may have to say of which response, or how much of it, would do.
+_WISHES = _FOR_ORIGIN | frozenset(
+    b"cache-control content-length if-modified-since if-none-match if-range pragma range "
+    b"transfer-encoding upgrade".split()
+)
 _NO_CACHE = Directives(frozenset((b"no-cache",)), {}, {})
 
 
@@ -89,6 +94,14 @@ def is_only_if_cached(request: RequestHead) -> bool:
     """Does the client want a stored response or 504, and nothing else (section 5.2.1.7)?"""
     fields = request.fields
     return b"cache-control" in fields and b"only-if-cached" in directives.of(fields).flags
+
+
+def is_plain(request: RequestHead) -> bool:
+    """Does *request* want the whole of any response that is fresh, as most do?
+
+    Then `may_look_up` holds, and `judge` goes by the stored response alone.
+    """
+    return request.method == b"GET" and _WISHES.isdisjoint(request.fields.combined)
 
 
 def may_look_up(request: RequestHead) -> bool:

@@ -10,11 +10,12 @@ from proxyapp.wire.headers import Fields
 class Memo:
     """Room for what is worked out of a stored response once, and read at each of its uses."""
 
-    __slots__ = ("initial_age", "terms")
+    __slots__ = ("hit", "initial_age", "terms")
 
     def __init__(self) -> None:
         self.initial_age: float | None = None
         self.terms: object = None
+        self.hit: object = None
 
 
 @dataclass(frozen=True, slots=True)

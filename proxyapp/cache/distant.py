@@ -1,0 +1,134 @@
+"""What another process fetches, followed from here: its body grows in the store that is shared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from proxyapp import errors
+from proxyapp.cache.claims import Claims, Sight, State
+from proxyapp.cache.followed import Followed
+from proxyapp.cache.member import Member
+from proxyapp.cache.store import CacheStore, DistantBody
+from proxyapp.exchange import Reply
+from proxyapp.net.task import Wakeup
+from proxyapp.rules.caching.stored import Stored
+
+# How often is looked how far the other process is, in seconds.
+_LOOK = 0.05
+
+
+class DistantGrowing(Followed):
+    """Content that another process's fetch brings; *look* says how far that is."""
+
+    def __init__(self, body: DistantBody, look: Callable[[], Sight], clock: IReactorTime) -> None:
+        super().__init__(body.stored, body.stored.total, 0, body.descriptor, body.offset)
+        self._body = body
+        self._look_there = look
+        self._clock = clock
+        self._call: IDelayedCall | None = None
+        self._look()
+
+    def leave(self, reader: object) -> None:
+        """See Followed."""
+        super().leave(reader)
+        if not self._readers and not self.is_over:
+            self._end(errors.ClientGone("nobody reads it any more"))
+
+    def _look(self) -> None:
+        is_fetching = self._look_there().state is State.GROWING
+        end = self._body.end()
+        if end > self.end:
+            self.end = end
+            self._grew()
+        if is_fetching:
+            self._call = self._clock.callLater(_LOOK, self._look)
+            return
+        if self._body.is_finished():
+            self.total = self.end
+            self._end(None)
+        else:
+            self._end(errors.ResponseIncomplete("the process that fetched this has given up"))
+
+    def _end(self, error: errors.ExchangeError | None) -> None:
+        if self._call is not None and self._call.active():
+            self._call.cancel()
+        super()._end(error)
+
+
+class DistantFill:
+    """See Fill: the fetch of *key* by another process, for as long as it goes on.
+
+    Without an outcome it is time to look into the store again, or to fetch it oneself.
+    """
+
+    def __init__(
+        self,
+        key: bytes,
+        claims: Claims,
+        store: CacheStore,
+        clock: IReactorTime,
+        on_end: Callable[[bytes, DistantFill], None],
+    ) -> None:
+        self.outcome: DistantGrowing | None = None
+        self.over = Wakeup()
+        self._key = key
+        self._claims = claims
+        self._store = store
+        self._clock = clock
+        self._on_end = on_end
+        self._members: list[Member] = []
+        self._call: IDelayedCall | None = None
+        self._is_settled = False
+
+    def __repr__(self) -> str:
+        return f"<DistantFill {self._key!r} {self.outcome!r} for {len(self._members)}>"
+
+    @property
+    def is_open(self) -> bool:
+        """See Fill."""
+        return not self._is_settled or (self.outcome is not None and not self.outcome.is_over)
+
+    def as_it_came(self, stored: Stored) -> Stored:
+        """See Fill; nobody here is the one that it came for."""
+        return stored
+
+    def join(self, reply: Reply) -> Member:
+        """See Fill."""
+        member = Member(reply)
+        self._members.append(member)
+        if self._is_settled:
+            member.settled.happen()
+        elif self._call is None:
+            self._look()
+        return member
+
+    def leave(self, member: Member) -> None:
+        """See Fill."""
+        self._members.remove(member)
+        if not self._members and not self._is_settled:
+            self._settle()
+
+    def _look(self) -> None:
+        sight = self._claims.look(self._key)
+        if sight.state is State.AWAITED:
+            self._call = self._clock.callLater(_LOOK, self._look)
+            return
+        body = self._store.distant(sight.body) if sight.state is State.GROWING else None
+        if body is not None:
+            self.outcome = DistantGrowing(body, self._sight, self._clock)
+        self._settle()
+
+    def _sight(self) -> Sight:
+        return self._claims.look(self._key)
+
+    def _settle(self) -> None:
+        self._is_settled = True
+        if self._call is not None and self._call.active():
+            self._call.cancel()
+        if self.outcome is None:
+            self._on_end(self._key, self)
+        for member in tuple(self._members):
+            if not member.settled.has_happened:
+                member.settled.happen()
