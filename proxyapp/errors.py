@@ -33,6 +33,7 @@ Proxy-Status error type::
     |   +-- NameUnknown             502  dns_error
     |   +-- NameTimeout             504  dns_timeout
     |   +-- LineDown                504  destination_unavailable
+    |   +-- ParentFailed            502  destination_unavailable
     |   +-- OriginUnreachable       502  destination_ip_unroutable
     |   +-- ConnectRefused          502  connection_refused
     |   +-- ConnectTimeout          504  connection_timeout
@@ -47,8 +48,7 @@ Proxy-Status error type::
     |   +-- WriteTimeout            499  the client took nothing for too long
     +-- InternalError               500  proxy_internal_error; a mistake of ours
 
-The *reason* of an error is written by us, for an admin to read. It never holds the text of
-another exception.
+A *reason* is written by us, for an admin, and never holds the text of another exception.
 """
 
 from __future__ import annotations
@@ -56,17 +56,19 @@ from __future__ import annotations
 from typing import ClassVar
 
 
+_Pairs = tuple[tuple[bytes, bytes], ...]
+
+
 class ExchangeError(Exception):
     """Something that ends an exchange, with the words the client and the log may see.
 
-    *reason* is one sentence without the full stop. *fields* are further response fields
-    (Allow, Retry-After, Content-Range ...) as raw name and value pairs.
+    *reason* is one sentence without the full stop, *fields* are further ones of the response.
     """
 
     status: ClassVar[int] = 500
     token: ClassVar[str] = "proxy_internal_error"
 
-    def __init__(self, reason: str, fields: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+    def __init__(self, reason: str, fields: _Pairs = ()) -> None:
         super().__init__(reason)
         self.reason = reason
         self.fields = fields
@@ -164,23 +166,15 @@ class UnknownVersion(ClientFault):
 class Refused(ExchangeError):
     """The request is clear, and the rules say no.
 
-    *rule* is what says so, as the ini calls it, such as `[rule work-hours]`; *message* is what the
-    admin has it say to people.
+    *rule* is what says so, as the ini calls it; *message* is what the admin has it say to people.
     """
 
     status = 403
     token = "http_request_denied"
 
-    def __init__(
-        self,
-        reason: str,
-        fields: tuple[tuple[bytes, bytes], ...] = (),
-        rule: str = "",
-        message: str = "",
-    ) -> None:
+    def __init__(self, reason: str, fields: _Pairs = (), rule: str = "", message: str = "") -> None:
         super().__init__(reason, fields)
-        self.rule = rule
-        self.message = message
+        self.rule, self.message = rule, message
 
 
 class Unauthorized(Refused):
@@ -261,6 +255,12 @@ class LineDown(OriginFault):
     """Nothing beyond the LAN can be reached now, or is to be ([cache] offline)."""
 
     status = 504
+    token = "destination_unavailable"
+
+
+class ParentFailed(OriginFault):
+    """No parent proxy can be asked, or the one that was wants other credentials than it got."""
+
     token = "destination_unavailable"
 
 

@@ -17,8 +17,12 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, capturedLogs, formatEvent
 
 from proxyapp import requestlog
-from proxyapp.requestlog import DescriptorSink, LogError, RequestLogger, Sink, open_log
+from proxyapp.logs import outlet
+from proxyapp.logs.logfile import Rotating
+from proxyapp.logs.sinks import DescriptorSink, LogError, Sink
+from proxyapp.requestlog import RequestLogger
 from proxyapp.rules.record import Record
+from proxyapp.rules.rotation import NEVER
 
 
 class ScriptedSink:
@@ -32,6 +36,7 @@ class ScriptedSink:
         self.calls = 0
         self.is_closed = False
         self.successor: Sink | OSError = self
+        self.follower: Sink | OSError = self
 
     def send(self, octets: memoryview, patience: int) -> int:
         assert len(octets)
@@ -41,6 +46,11 @@ class ScriptedSink:
             raise step
         self.received += octets[:step]
         return min(step, len(octets))
+
+    def current(self) -> Sink:
+        if isinstance(self.follower, OSError):
+            raise self.follower
+        return self.follower
 
     def reopened(self) -> Sink:
         if isinstance(self.successor, OSError):
@@ -74,6 +84,14 @@ def _full() -> OSError:
 
 def _logger(clock: Clock, sink: Sink | None) -> RequestLogger:
     return RequestLogger(lambda record: record.reason, sink, clock)
+
+
+def open_log(
+    requests: str, format_text: str, clock: Clock, journal_stream: str = ""
+) -> RequestLogger:
+    """Open a log that nobody rotates."""
+    rotating = Rotating(NEVER, 0, lambda: 0.0, lambda job: job())
+    return requestlog.open_log(requests, format_text, clock, rotating, None, journal_stream)
 
 
 def _write(log: RequestLogger, *reasons: str) -> None:
@@ -169,7 +187,7 @@ def test_what_waits_is_bounded_and_the_loss_is_counted(
     assert repr(log) == "<RequestLogger scripted, 4104 lines waiting, 896 lost>"
     sink.script.clear()
     clock.advance(requestlog.FLUSH_DELAY)
-    assert len(sink.received) == requestlog.MAX_WAITING
+    assert len(sink.received) == outlet.MAX_WAITING
     log.close()
     lost = 5000 - sink.received.count(b"\n")
     assert _texts(events) == [
@@ -248,7 +266,7 @@ def test_a_failed_reopen_keeps_the_old_sink(clock: Clock, events: Sequence[LogEv
     log.close()
     assert bytes(sink.received) == b"one\ntwo\n"
     assert _texts(events) == [
-        "The request log scripted can't be opened again (Permission denied); the old one goes on"
+        "The request log scripted can't go on in a new file (Permission denied); the old one goes on"
     ]
 
 
@@ -339,7 +357,7 @@ def test_a_device_without_space(clock: Clock, events: Sequence[LogEvent]) -> Non
 def test_a_full_pipe_does_not_block(clock: Clock) -> None:
     """A reader that sleeps keeps nobody waiting, and gets every line when it wakes."""
     reader, writer = os.pipe()
-    log = _logger(clock, DescriptorSink("pipe", writer, is_file=False))
+    log = _logger(clock, DescriptorSink("pipe", writer))
     _write(log, *[f"{number:0999d}" for number in range(300)])
     assert os.get_blocking(writer)
     received = bytearray()
@@ -354,7 +372,7 @@ def test_a_full_pipe_does_not_block(clock: Clock) -> None:
 def test_close_waits_for_a_slow_reader(clock: Clock) -> None:
     """At the end a pipe is given the time its reader needs."""
     reader, writer = os.pipe()
-    log = _logger(clock, DescriptorSink("pipe", writer, is_file=False))
+    log = _logger(clock, DescriptorSink("pipe", writer))
     received = bytearray()
 
     def read() -> None:
@@ -374,7 +392,7 @@ def test_a_reader_that_left(clock: Clock, events: Sequence[LogEvent]) -> None:
     """A broken pipe is an error like others, not the end of the process."""
     reader, writer = os.pipe()
     os.close(reader)
-    log = _logger(clock, DescriptorSink("pipe", writer, is_file=False))
+    log = _logger(clock, DescriptorSink("pipe", writer))
     _write(log, "one")
     clock.advance(requestlog.FLUSH_DELAY)
     assert _texts(events) == [
@@ -387,7 +405,7 @@ def test_a_non_blocking_descriptor_is_tried_again(clock: Clock) -> None:
     """EAGAIN, from a descriptor somebody else made non-blocking, is only a delay."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
-    log = _logger(clock, DescriptorSink("pipe", writer, is_file=False))
+    log = _logger(clock, DescriptorSink("pipe", writer))
     _write(log, *["x" * 999] * 100)
     log.flush()
     assert len(os.read(reader, 1 << 20)) == 65536

@@ -109,6 +109,11 @@ class GrowingBody:
         return f"<GrowingBody {self.key!r} {self.start}-{self.end}{', over' * self._is_over}>"
 
     @property
+    def id(self) -> int:
+        """The id of its file."""
+        return self._file.id
+
+    @property
     def size(self) -> int:
         """How many bytes were written."""
         return self.end - self.start

@@ -11,6 +11,7 @@ import contextlib
 import os
 import zlib
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Protocol
 
 from proxyapp.cache import bodyhead
@@ -105,11 +106,24 @@ class Insertion:
     offset: int = 0
     is_new: bool = True
     _is_settled: bool = False
+    _is_continued: bool = False
+    _ending: Lock = field(default_factory=Lock)
 
     @property
     def key(self) -> bytes:
         """See Change."""
         return self.entry.key
+
+    def hand_on(self) -> int:
+        """Return a descriptor for whoever goes on with the body at once; -1 if it's over.
+
+        The lock of the file is handed on with it.
+        """
+        with self._ending:
+            if self.descriptor < 0:
+                return -1
+            self._is_continued = True
+            return os.dup(self.descriptor)
 
     def prepare(self, books: Books) -> None:
         """See Change."""
@@ -143,9 +157,11 @@ class Insertion:
 
     def end(self, books: Books) -> None:
         """See Change: others may go on with the body, or see that nobody does."""
-        descriptor, self.descriptor = self.descriptor, -1
-        if descriptor >= 0:
-            with contextlib.suppress(OSError):
+        with self._ending, contextlib.suppress(OSError):
+            descriptor, self.descriptor = self.descriptor, -1
+            if descriptor >= 0 and self._is_continued:
+                os.close(descriptor)
+            elif descriptor >= 0:
                 let_go(descriptor)
 
     def undo(self, books: Books) -> None:

@@ -12,6 +12,7 @@ import enum
 import fcntl
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,11 +38,15 @@ class Sight(NamedTuple):
 
 
 class Claim:
-    """Our right to fetch something, until `release`."""
+    """Our right to fetch something, until `release`; *on_release* hears of that.
 
-    def __init__(self, path: str, descriptor: int) -> None:
+    Without a *descriptor* it's one of several that we have for the same, and says nothing.
+    """
+
+    def __init__(self, path: str, descriptor: int, on_release: Callable[[str], None]) -> None:
         self._path = path
         self._descriptor = descriptor
+        self._on_release = on_release
 
     def __repr__(self) -> str:
         return f"<Claim {self._path}>"
@@ -55,14 +60,20 @@ class Claim:
         self._say(_ALONE)
 
     def _say(self, words: bytes) -> None:
+        if self._descriptor < 0:
+            return
         with contextlib.suppress(OSError):  # then others wait until the end, and look then
             os.pwrite(self._descriptor, words, 0)
 
     def release(self) -> None:
         """It is over."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor < 0:
+            return
         with contextlib.suppress(OSError):
             os.unlink(self._path)
-        os.close(self._descriptor)
+        os.close(descriptor)
+        self._on_release(self._path)
 
 
 class Claims:
@@ -70,6 +81,7 @@ class Claims:
 
     def __init__(self, folder: Path) -> None:
         self._folder = os.fspath(folder)
+        self._held: set[str] = set()
 
     def __repr__(self) -> str:
         return f"<Claims {self._folder}>"
@@ -84,7 +96,11 @@ class Claims:
 
     def claim(self, key: bytes) -> Claim | None:
         """Return the right to fetch *key*, None if another process has it; raises OSError."""
-        return self._claimed(self._path(key))
+        path = self._path(key)
+        return Claim(path, -1, self._released) if path in self._held else self._claimed(path)
+
+    def _released(self, path: str) -> None:
+        self._held.discard(path)
 
     def _claimed(self, path: str) -> Claim | None:
         while True:
@@ -94,7 +110,8 @@ class Claims:
                 # Its last owner may have removed it between the two: then it is nobody's.
                 if os.fstat(descriptor).st_nlink:
                     os.ftruncate(descriptor, 0)
-                    return Claim(path, descriptor)
+                    self._held.add(path)
+                    return Claim(path, descriptor, self._released)
                 os.close(descriptor)
             except BlockingIOError:
                 os.close(descriptor)

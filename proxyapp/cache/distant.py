@@ -7,10 +7,10 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from proxyapp import errors
-from proxyapp.cache.claims import Claims, Sight, State
+from proxyapp.cache.claims import Sight, State
 from proxyapp.cache.followed import Followed
 from proxyapp.cache.member import Member
-from proxyapp.cache.store import CacheStore, DistantBody
+from proxyapp.cache.sharing import DistantBody, Sharing
 from proxyapp.exchange import Reply
 from proxyapp.net.task import Wakeup
 from proxyapp.rules.caching.stored import Stored
@@ -22,11 +22,18 @@ _LOOK = 0.05
 class DistantGrowing(Followed):
     """Content that another process's fetch brings; *look* says how far that is."""
 
-    def __init__(self, body: DistantBody, look: Callable[[], Sight], clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        body: DistantBody,
+        look: Callable[[], Sight],
+        clock: IReactorTime,
+        on_over: Callable[[], None],
+    ) -> None:
         super().__init__(body.stored, body.stored.total, 0, body.descriptor, body.offset)
         self._body = body
         self._look_there = look
         self._clock = clock
+        self._on_over = on_over
         self._call: IDelayedCall | None = None
         self._look()
 
@@ -55,6 +62,7 @@ class DistantGrowing(Followed):
         if self._call is not None and self._call.active():
             self._call.cancel()
         super()._end(error)
+        self._on_over()
 
 
 class DistantFill:
@@ -66,16 +74,14 @@ class DistantFill:
     def __init__(
         self,
         key: bytes,
-        claims: Claims,
-        store: CacheStore,
+        sharing: Sharing,
         clock: IReactorTime,
         on_end: Callable[[bytes, DistantFill], None],
     ) -> None:
         self.outcome: DistantGrowing | None = None
         self.over = Wakeup()
         self._key = key
-        self._claims = claims
-        self._store = store
+        self._sharing = sharing
         self._clock = clock
         self._on_end = on_end
         self._members: list[Member] = []
@@ -111,24 +117,27 @@ class DistantFill:
             self._settle()
 
     def _look(self) -> None:
-        sight = self._claims.look(self._key)
+        sight = self._sharing.claims.look(self._key)
         if sight.state is State.AWAITED:
             self._call = self._clock.callLater(_LOOK, self._look)
             return
-        body = self._store.distant(sight.body) if sight.state is State.GROWING else None
+        body = self._sharing.body(sight.body) if sight.state is State.GROWING else None
         if body is not None:
-            self.outcome = DistantGrowing(body, self._sight, self._clock)
+            self.outcome = DistantGrowing(body, self._sight, self._clock, self._over)
         self._settle()
 
     def _sight(self) -> Sight:
-        return self._claims.look(self._key)
+        return self._sharing.claims.look(self._key)
+
+    def _over(self) -> None:
+        self._on_end(self._key, self)
 
     def _settle(self) -> None:
         self._is_settled = True
         if self._call is not None and self._call.active():
             self._call.cancel()
         if self.outcome is None:
-            self._on_end(self._key, self)
+            self._over()
         for member in tuple(self._members):
             if not member.settled.has_happened:
                 member.settled.happen()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proxyapp.cache.distant import DistantFill
 from proxyapp.cache.entry import Entry
 from proxyapp.cache.fill import Fill
 from proxyapp.cache.wanted import Means, Passed, Place, Wanted
@@ -23,13 +24,13 @@ class Fetches:
 
     def __init__(self, means: Means) -> None:
         self._means = means
-        self._shared: dict[bytes, Fill] = {}
+        self._shared: dict[bytes, Fill | DistantFill] = {}
         self._unshared: dict[bytes, float] = {}
 
     def __repr__(self) -> str:
         return f"<Fetches {len(self._shared)}>"
 
-    def joinable(self, request: Request, place: Place) -> Fill | None:
+    def joinable(self, request: Request, place: Place) -> Fill | DistantFill | None:
         """Return a fetch that answers *request* as well, None if there is none."""
         fill = self._shared.get(place.key)
         if fill is None or not fill.is_open or place.rule.is_judged_by_origin:
@@ -37,27 +38,32 @@ class Fetches:
         combined = request.head.fields.combined
         return None if any(name in combined for name in _WISHES) else fill
 
-    def new(self, request: Request, place: Place, entry: Entry | None) -> Fill:
+    def new(self, request: Request, place: Place, entry: Entry | None) -> Fill | DistantFill:
         """Return a fetch for *request*, which *entry* may help to answer."""
         wanted, is_shared, is_kept_up = self._wanted(request, place, entry)
-        is_shared = is_shared and not self._is_unshared(place)
-        return self._fill(wanted, is_shared, is_kept_up)
+        if not is_shared or self._is_unshared(place):
+            return Fill(self._means, wanted, self._ended, is_kept_up)
+        return self._shared_fill(wanted, is_kept_up)
 
     def alone(self, request: Request, place: Place) -> Fill:
         """Return a fetch of exactly what *request* asks for, for nobody else."""
-        return self._fill(Wanted(request, request.head, place), is_shared=False)
+        return Fill(self._means, Wanted(request, request.head, place), self._ended)
 
     def validate(self, request: Request, place: Place, entry: Entry) -> None:
         """Ask in the background whether *entry* is still right."""
         if place.key not in self._shared:
             asking = parts.validating(request.head, entry.stored)
             wanted = Wanted(request, asking, place, entry)
-            self._fill(wanted, is_shared=True, is_kept_up=True).begin()
+            fill = self._shared_fill(wanted, is_kept_up=True)
+            if isinstance(fill, Fill):
+                fill.begin()
+            else:
+                self._forget(place.key, fill)  # another process asks
 
     def outdate(self, key: bytes) -> None:
         """What is being fetched for *key* may be old already."""
         fill = self._shared.pop(key, None)
-        if fill is not None:
+        if isinstance(fill, Fill):
             fill.is_outdated = True
 
     def _wanted(
@@ -87,16 +93,30 @@ class Fetches:
             until is not None and until > self._means.sweep.now
         )
 
-    def _fill(self, wanted: Wanted, is_shared: bool, is_kept_up: bool = False) -> Fill:
-        fill = Fill(self._means, wanted, self._ended, is_kept_up)
-        if is_shared:
-            self._shared[wanted.place.key] = fill
+    def _shared_fill(self, wanted: Wanted, is_kept_up: bool) -> Fill | DistantFill:
+        """Return a fetch that others may join, by this process or another one."""
+        means, key = self._means, wanted.place.key
+        sharing = means.store.sharing if means.is_shared else None
+        fill: Fill | DistantFill
+        try:
+            claim = None if sharing is None else sharing.claims.claim(key)
+        except OSError:
+            # Nobody else will know of it.
+            claim = sharing = None
+        if sharing is not None and claim is None:
+            fill = DistantFill(key, sharing, means.clock, self._forget)
+        else:
+            fill = Fill(means, wanted, self._ended, is_kept_up, claim)
+        self._shared[key] = fill
         return fill
+
+    def _forget(self, key: bytes, fill: Fill | DistantFill) -> None:
+        if self._shared.get(key) is fill:
+            del self._shared[key]
 
     def _ended(self, fill: Fill) -> None:
         key = fill.wanted.place.key
-        if self._shared.get(key) is fill:
-            del self._shared[key]
+        self._forget(key, fill)
         if isinstance(fill.outcome, Passed):
             room(self._unshared)[key] = self._means.sweep.now + _UNSHARED_FOR
         elif fill.outcome is not None:

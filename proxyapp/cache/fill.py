@@ -14,8 +14,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from proxyapp import errors, stream
+from proxyapp.cache.claims import Claim
 from proxyapp.cache.growing import Growing
 from proxyapp.cache.intake import AskAgain, Intake
+from proxyapp.cache.member import Member
 from proxyapp.cache.taking import Taking
 from proxyapp.cache.wanted import Means, Outcome, Passed, Ready, Wanted
 from proxyapp.exchange import Reply
@@ -36,20 +38,11 @@ _LITTLE = 1 << 20
 _AGE = frozenset((b"age",))
 
 
-class Member:
-    """One client that waits for a fetch; *settled* happens once there is an outcome."""
-
-    __slots__ = ("reply", "settled")
-
-    def __init__(self, reply: Reply) -> None:
-        self.reply = reply
-        self.settled = Wakeup()
-
-
 class Fill:
     """A fetch of what is *wanted*, with those who wait for it; *on_end* is told when it is over.
 
-    It ends early once nobody waits for it any more, unless *is_kept_up*.
+    It ends early once nobody waits for it any more, unless *is_kept_up*. By *claim* it tells other
+    processes how far it is.
     """
 
     def __init__(
@@ -58,6 +51,7 @@ class Fill:
         wanted: Wanted,
         on_end: Callable[[Fill], None],
         is_kept_up: bool = False,
+        claim: Claim | None = None,
     ) -> None:
         self.wanted = wanted
         self.outcome: Outcome | None = None
@@ -66,6 +60,7 @@ class Fill:
         self._means = means
         self._on_end = on_end
         self._is_kept_up = is_kept_up
+        self._claim = claim
         self._members: list[Member] = []
         self._intake = Intake(means, wanted, self._leader, self._settle)
         self._task: Task | None = None
@@ -157,13 +152,30 @@ class Fill:
         self._intake.end(error)
         if self.is_outdated:
             self._means.store.invalidate(self.wanted.place.key)
+        self._release()
         self._on_end(self)
         if self.outcome is None:
             self._tell(error or errors.InternalError("the origin's answer got lost"))
         self.over.happen(error)
 
+    def _release(self) -> None:
+        """Let other processes look into the store, once the index has what came."""
+        claim, self._claim = self._claim, None
+        if claim is None:
+            return
+        sharing = self._means.store.sharing
+        if self.outcome is None or isinstance(self.outcome, Passed) or sharing is None:
+            claim.release()
+        else:
+            sharing.flushed().addBoth(lambda _: claim.release())
+
     def _settle(self, outcome: Outcome) -> None:
         self.outcome = outcome
+        if self._claim is not None:
+            if isinstance(outcome, Growing) and outcome.is_new:
+                self._claim.growing(outcome.body)
+            elif not isinstance(outcome, Ready):
+                self._claim.alone()
         self._tell(None)
 
     def _tell(self, error: errors.ExchangeError | None) -> None:

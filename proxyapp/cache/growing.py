@@ -53,6 +53,11 @@ class Growing(Followed):
         """The id of the body that it grows in."""
         return self._body.id
 
+    @property
+    def is_new(self) -> bool:
+        """Does it grow from nothing, and not behind a part that was there?"""
+        return not self._body.start
+
     # What the fetch says.
 
     def write(self, data: bytes) -> None:

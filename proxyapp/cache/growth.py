@@ -19,6 +19,9 @@ from proxyapp.cache.room import Room
 from proxyapp.cache.writing import InThread
 from proxyapp.rules.caching.stored import Stored
 
+# The writing thread is never that far behind.
+_MOST_PENDING = 64
+
 
 class DiskGrowth:
     """See Keeper: bodies in *folder* that *shelf* gets when they're finished.
@@ -42,6 +45,8 @@ class DiskGrowth:
         self._in_thread = in_thread
         self._most = most
         self._growing: set[GrowingBody] = set()
+        # Parts that were kept a moment ago, by id: the writing thread may still have their locks.
+        self._pending: dict[int, Insertion] = {}
 
     def __repr__(self) -> str:
         return f"<DiskGrowth of {len(self._growing)}>"
@@ -83,7 +88,10 @@ class DiskGrowth:
         known = [each for each in self._catalogue.find(entry.key) if each.id == entry.id]
         if not known:
             raise FileNotFoundError
-        descriptor = self._folder.reopen(entry.id)
+        pending = self._pending.pop(entry.id, None)
+        descriptor = -1 if pending is None else pending.hand_on()
+        if descriptor < 0:
+            descriptor = self._folder.reopen(entry.id)
         try:
             offset = bodyhead.offset_of(descriptor, known[0].extents)
         except BaseException:
@@ -127,11 +135,16 @@ class DiskGrowth:
         self._growing.discard(body)
         self._room.put_back(body.size, is_kept=True)
         self._room.written += body.size
-        self._shelf.replace(
-            entry,
-            Insertion(entry, b"", descriptor, body.offset, file.is_new),
-        )
+        insertion = Insertion(entry, b"", descriptor, body.offset, file.is_new)
+        if not entry.is_complete:
+            self._remember(insertion)
+        self._shelf.replace(entry, insertion)
         return entry
+
+    def _remember(self, insertion: Insertion) -> None:
+        if len(self._pending) >= _MOST_PENDING:
+            del self._pending[next(iter(self._pending))]
+        self._pending[insertion.entry.id] = insertion
 
     def drop(self, body: GrowingBody, file: BodyFile) -> None:
         """See Keeper: to free a long file takes a disk a while."""

@@ -24,6 +24,7 @@ from proxyapp.cache.memoryshelf import MemoryShelf
 from proxyapp.cache.opening import Opening
 from proxyapp.cache.restoring import Restoring
 from proxyapp.cache.room import Room
+from proxyapp.cache.sharing import Sharing
 from proxyapp.cache.sweeper import Sweeper
 from proxyapp.cache.tending import DiskTending, MemoryTending, Tending
 from proxyapp.cache.upkeep import Upkeep, Uses
@@ -31,6 +32,7 @@ from proxyapp.cache.writing import InThread, Writing
 from proxyapp.rules.caching.stored import Stored
 
 _log = Logger()
+_FETCHING = "fetching"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,7 @@ class Library(Protocol):
     growth: Growth
     opening: Opens
     tending: Tending
+    sharing: Sharing | None
 
     def used(self, entry: Entry) -> None:
         """See CacheStore.used."""
@@ -129,6 +132,7 @@ class MemoryLibrary:
         self.growth: Growth = self._shelf
         self.opening: Opens = self._shelf
         self.tending: Tending = MemoryTending(self.catalogue, self._shelf)
+        self.sharing: Sharing | None = None
 
     def _forget(self, entries: Entries) -> None:
         self._shelf.forget(entries)
@@ -180,6 +184,7 @@ class DiskLibrary:
         )
         self.opening: Opens = Opening(disk.folder, in_thread, shelf.remove, self.catalogue.load)
         self.tending: Tending = DiskTending(self.catalogue, self._writing)
+        self.sharing: Sharing | None = Sharing(folder / _FETCHING, disk.folder, self._writing.flush)
         self._uses = Uses(seconds)
         self.used = self._uses.note
         self._sweeper = Sweeper(self._writing, self._room, clock, self._uses)

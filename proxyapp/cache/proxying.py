@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from proxyapp import errors
 from proxyapp.cache import serving
+from proxyapp.cache.distant import DistantFill
 from proxyapp.cache.entry import Entry, EntryGone
 from proxyapp.cache.fetches import Fetches
 from proxyapp.cache.fill import Fill
@@ -139,18 +140,22 @@ class CachingProxy:
     ) -> None:
         """Answer with what the origin says, together with others who want the same."""
         fill = self._fetches.joinable(request, place)
-        why = Why.MISS if fill is None else Why.COLLAPSED
+        why = Why.COLLAPSED
         if fill is None:
             fill = self._fetches.new(request, place, entry)
-        is_answered = await self._share(fill, request, reply, place, entry, why)
-        if not is_answered:
+            why = Why.MISS if isinstance(fill, Fill) else why
+        if await self._share(fill, request, reply, place, entry, why):
+            return
+        # What was fetched for others, or elsewhere, may be right for this client all the same.
+        entry = varying.select(request.head, self._means.store.variants(place.key), _stored_of)
+        if entry is None or not await self._answer_from(entry, request, reply, place):
             alone = self._fetches.alone(request, place)
             if not await self._share(alone, request, reply, place, entry, Why.MISS):
                 raise errors.InternalError("what was fetched got lost")
 
     async def _share(
         self,
-        fill: Fill,
+        fill: Fill | DistantFill,
         request: Request,
         reply: Reply,
         place: Place,
@@ -179,7 +184,7 @@ class CachingProxy:
         return reuse.may_be_stale(request.head, entry.stored, policy, now)
 
     async def _take(
-        self, fill: Fill, request: Request, reply: Reply, place: Place, why: Why
+        self, fill: Fill | DistantFill, request: Request, reply: Reply, place: Place, why: Why
     ) -> bool:
         outcome = fill.outcome
         if isinstance(outcome, Passed):

@@ -44,7 +44,8 @@ class CacheStore:
     """Stored responses by key, below *folder*; several processes may share it.
 
     With a disk limit of 0 they are in memory only. *clock* runs the periodic work, *seconds* is
-    the time of day.
+    the time of day. By *sharing* processes know of each other's fetches; None where there's nothing
+    to share.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class CacheStore:
         self._seconds = seconds
         self._library: Library = MemoryLibrary(_NOTHING, seconds)
         self._catalogue = self._library.catalogue
+        self.sharing = self._library.sharing
 
     def __repr__(self) -> str:
         return f"<CacheStore {self._catalogue!r}>"
@@ -83,6 +85,7 @@ class CacheStore:
         else:
             self._library = MemoryLibrary(limits, self._seconds)
         self._catalogue = self._library.catalogue
+        self.sharing = self._library.sharing
 
     def stop(self) -> Deferred[None]:
         """Interrupt what grows, write down what isn't yet; fires when all is closed.

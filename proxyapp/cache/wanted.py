@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from twisted.internet.interfaces import IReactorTime
+
 from proxyapp.cache.entry import Entry
 from proxyapp.cache.growing import Growing
 from proxyapp.cache.store import CacheStore
@@ -18,13 +20,18 @@ from proxyapp.wire.messages import RequestHead
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What every fetch needs; *origin* is the responder that asks it, *seconds* the time of day."""
+    """What every fetch needs; *origin* is the responder that asks it, *seconds* the time of day.
+
+    Where the store *is_shared* other processes are told of fetches, and theirs are followed.
+    """
 
     store: CacheStore
     origin: Responder
     sweep: Sweep
     seconds: Callable[[], float]
     stall_timeout: float
+    clock: IReactorTime
+    is_shared: bool = False
 
 
 @dataclass(slots=True, unsafe_hash=True)  # made for each request: a frozen one takes longer

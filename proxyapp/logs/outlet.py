@@ -18,7 +18,7 @@ class Outlet:
     """Keeps lines until the sink has taken them, up to a bound, and changes from file to file.
 
     *what* it is called, and *say* tells the admin of trouble, once as long as it lasts. *bound* is
-    in bytes.
+    in bytes. *lost* counts lines since the last time that it was told.
     """
 
     def __init__(
@@ -31,12 +31,12 @@ class Outlet:
         # Begins at the beginning of a line, of which *_written* bytes are already in the sink.
         self._waiting = b""
         self._written = 0
-        self._lost = 0
+        self.lost = 0
         self._is_stuck = False
         self.is_failing = False
 
     def __repr__(self) -> str:
-        return f"<Outlet to {self.name}, {self.waiting} lines waiting, {self._lost} lost>"
+        return f"<Outlet to {self.name}, {self.waiting} lines waiting, {self.lost} lost>"
 
     @property
     def name(self) -> str:
@@ -53,20 +53,15 @@ class Outlet:
         """How many lines the sink has not taken."""
         return self._waiting.count(b"\n")
 
-    @property
-    def lost(self) -> int:
-        """How many lines were lost since the sink took the last one."""
-        return self._lost
-
     def put(self, octets: bytes, lines: int) -> None:
         """Take charge of *octets*, so many whole *lines*, or drop them if too much waits."""
         if not self._waiting or len(self._waiting) + len(octets) <= self._bound:
             self._waiting += octets
             return
-        if not self._lost:
+        if not self.lost:
             size = len(self._waiting)
             self._say(f"{self._called} takes nothing: {size} bytes wait, lines are dropped")
-        self._lost += lines
+        self.lost += lines
 
     def push(self, patience: int = 0) -> None:
         """Hand over what the sink takes; wait *patience* ms until it takes the first."""
@@ -99,7 +94,7 @@ class Outlet:
             if not self._send(_CLOSE_STEP):
                 idle_steps = _CLOSE_STEPS if self.is_failing else idle_steps + 1
         self._close_sink()
-        self._lost += self.waiting
+        self.lost += self.waiting
         self._waiting = b""
         self._report_lost()
 
@@ -157,6 +152,6 @@ class Outlet:
         self._is_stuck = True
 
     def _report_lost(self) -> None:
-        lost, self._lost = self._lost, 0
+        lost, self.lost = self.lost, 0
         if lost:
             self._say(f"{lost} lines of the {self._what} {self.name} were lost")

@@ -66,7 +66,7 @@ class _Recorder:
     ) -> None:
         """See IReactorTCP."""
         family = socket.AF_INET6 if ":" in interface else socket.AF_INET
-        host = interface or "0.0.0.0"  # noqa: S104  # as Twisted does
+        host = interface or "0.0.0.0"  # as Twisted does
         self.wanted = Wanted(family, host, port, max(backlog, BACKLOG))
 
     def listenSSL(
@@ -205,12 +205,17 @@ class PathLock:
             raise ListenError("another process listens there")
         if not self._lock.clean:
             with suppress(OSError):
-                if stat.S_ISSOCK(os.stat(path).st_mode):
-                    os.unlink(path)
+                remove_path(path)
 
     def release(self) -> None:
         """Give it back."""
         self._lock.unlock()
+
+
+def remove_path(path: str) -> None:
+    """Remove the Unix socket at *path*, if it's in the file system at all; raises OSError."""
+    if not path.startswith("\0") and stat.S_ISSOCK(os.stat(path).st_mode):
+        os.unlink(path)
 
 
 @implementer(IListeningPort)

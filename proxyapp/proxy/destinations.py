@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from proxyapp import errors
 from proxyapp.rules.access import Access
+from proxyapp.rules.parents import literal_of
 
 
 class Destinations:
@@ -28,6 +29,27 @@ class Destinations:
         decision = self._access.destination(host, address, own)
         if not decision.allowed:
             raise errors.DestinationDenied(decision.reason, rule=decision.rule)
+
+    def by_parent(self, host: str, port: int) -> None:
+        """Raise LoopDetected or DestinationDenied where no parent may be asked for *host*.
+
+        An address is judged as if it were dialled from here, a name as a name.
+        """
+        address = literal_of(host)
+        if address:
+            self(host, address, port)
+            return
+        decision = self._access.destination_name(host)
+        if not decision.allowed:
+            raise errors.DestinationDenied(decision.reason, rule=decision.rule)
+
+    def parent(self, host: str, address: str, port: int) -> None:
+        """Raise LoopDetected where a parent is this proxy itself; else the ini trusts its own.
+
+        This is the judge of dialling parents.
+        """
+        if port in self._proxy_ports and self._own(address):
+            raise errors.LoopDetected("the parent proxy in [upstream] proxy is this proxy itself")
 
     def _own(self, address: str) -> frozenset[str]:
         """Return which of the addresses where packets to *address* may end are our own."""

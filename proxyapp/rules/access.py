@@ -131,6 +131,10 @@ class Access:
         """
         return self._guard.judge(host, address, own)
 
+    def destination_name(self, host: str) -> Decision:
+        """May a parent proxy be asked for *host*, whose address only the parent knows?"""
+        return self._guard.judge_name(host)
+
     def may_upgrade_tls(self, client: str) -> bool:
         """May the client at this address have its http:// requests fetched over TLS?"""
         allowed = self._upgrade_memory.get(client)

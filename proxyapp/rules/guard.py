@@ -50,6 +50,7 @@ class DestinationGuard:
         self._names = Domains(host.lower().encode("ascii") for host in section.hosts)
         self._networks = NetworkTable(section.networks)
         self._memory: dict[tuple[str, str, frozenset[str]], Decision] = {}
+        self._name_memory: dict[str, Decision] = {}
 
     def __repr__(self) -> str:
         return f"<DestinationGuard {self.remembered} decisions remembered>"
@@ -57,7 +58,7 @@ class DestinationGuard:
     @property
     def remembered(self) -> int:
         """How many decisions it remembers."""
-        return len(self._memory)
+        return len(self._memory) + len(self._name_memory)
 
     @property
     def treats_own_apart(self) -> bool:
@@ -77,6 +78,26 @@ class DestinationGuard:
             decision = self._judge(host, address, own)
             room(self._memory)[key] = decision
         return decision
+
+    def judge_name(self, host: str) -> Decision:
+        """May a parent proxy be asked for *host*, a name that it looks up itself?
+
+        Whether its address is public is for the parent to judge, so `public` lets every name pass.
+        """
+        decision = self._name_memory.get(host)
+        if decision is None:
+            decision = self._judge_name(host)
+            room(self._name_memory)[host] = decision
+        return decision
+
+    def _judge_name(self, host: str) -> Decision:
+        if self._section.everything or self._names.find(host):
+            return self._judge(host, "", frozenset())
+        if self._section.public:
+            reason = f"{_RULE} allows public addresses, and the parent proxy finds that of {host}"
+            return Decision(True, _RULE, reason)
+        reason = f"{host} is not a name that {_RULE} lists, and a parent proxy would look it up"
+        return Decision(False, _RULE, reason)
 
     def _judge(self, host: str, address: str, own: frozenset[str]) -> Decision:
         if self._section.everything:

@@ -49,6 +49,7 @@ class Hop:
     """What this hop adds and takes away; made once by `hop`.
 
     *via* holds the Via line for HTTP/1.0 and that for 1.1; it is empty where there is to be none.
+    *credentials* is the line for the next hop alone, where that's a parent proxy that wants one.
     """
 
     pseudonym: bytes
@@ -56,6 +57,7 @@ class Hop:
     removed: frozenset[bytes]
     adds_client: bool
     via: tuple[bytes, ...]
+    credentials: bytes = b""
 
 
 def hop(pseudonym: bytes, forwarding: Forwarding, tls_upgrade_header: bytes) -> Hop:
@@ -99,6 +101,21 @@ def request_lines(
         sent.append(at.via[head.minor])
     if at.adds_client:
         sent.append(_forwarding_line(client, host, scheme, at.forwarding))
+    if at.credentials:
+        sent.append(at.credentials)
+    return sent
+
+
+def connect_lines(authority: bytes, fields: Fields, at: Hop) -> list[bytes]:
+    """Return the field lines of a CONNECT to the next hop; *fields* are those of the client's."""
+    sent = [b"Host: " + authority]
+    # All that a loop can be seen by; what else the client says is for us (RFC 9110 section 9.3.6).
+    if b"via" in fields.combined:
+        sent.append(b"Via: " + fields.combined[b"via"])
+    if at.via:
+        sent.append(at.via[1])
+    if at.credentials:
+        sent.append(at.credentials)
     return sent
 
 

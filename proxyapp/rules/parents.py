@@ -13,11 +13,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 
-from proxyapp.rules.addresses import AddressClass, Network, classify, parse
+from proxyapp.rules.addresses import Address, AddressClass, Network, classify, parse
 from proxyapp.rules.domains import Domains
 from proxyapp.rules.memory import room
 from proxyapp.rules.networks import NetworkTable
-from proxyapp.rules.stages import is_address
 from proxyapp.rules.uplink import is_local_name
 from proxyapp.wire.target import Origin
 
@@ -130,8 +129,8 @@ class DirectHosts:
         return known
 
     def _has(self, host: str) -> bool:
-        if is_address(host):
-            address = parse(host)
+        address = _address(host)
+        if address is not None:
             is_near = self._has_private and classify(address) in _NEAR
             return is_near or self._networks.find(address) is not None
         if self._has_private and is_local_name(host):
@@ -167,10 +166,18 @@ def literal_of(host: str) -> str:
     """
     if host == "localhost" or host.endswith(".localhost"):
         return "127.0.0.1"
-    return host if is_address(host) else ""
+    return "" if _address(host) is None else host
 
 
-@functools.lru_cache(maxsize=1024)
+# Asked for each request, and most are for names.
+@functools.lru_cache(maxsize=4096)
+def _address(host: str) -> Address | None:
+    try:
+        return parse(host)
+    except ValueError:
+        return None
+
+
 def _network(text: str) -> Network | None:
     try:
         return ip_network(text)

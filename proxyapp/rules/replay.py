@@ -61,6 +61,7 @@ _SERVICES = frozenset(("proxy", "tunnel", "fetch", "site"))
 _LOOP = "proxy_loop_detected"
 _BY_RULE = "http_request_denied"
 _FOR_ADDRESS = "destination_ip_prohibited"
+_BY_PARENT = "[upstream] proxy"
 _ASKED_FOR_PASSWORD = frozenset((401, 407))
 _FORBIDDEN = 403
 
@@ -94,7 +95,7 @@ def _read_json(line: str) -> Logged | None:
 
 
 def _was_in_json(service: str, status: int, error: str, rule: str) -> Was:
-    if status != _FORBIDDEN:
+    if status != _FORBIDDEN or rule == _BY_PARENT:
         return Was.PASSED
     if error == _FOR_ADDRESS:
         return Was.REFUSED_SOMEHOW

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from proxyapp.rules import addresses
 from proxyapp.rules.access import Access
+from proxyapp.rules.parents import Ways, literal_of
 from proxyapp.rules.question import Decision, Question
 
 ASKS_EVERYBODY = "[auth] required"
@@ -51,7 +52,8 @@ class Stages:
     """Judges whole requests.
 
     *asks_everybody* says that proxy and tunnels are for users alone. *is_own* says whether an
-    address is this machine's, *proxy_ports* are those our proxy is on.
+    address is this machine's, *proxy_ports* are those our proxy is on. *ways* say what goes to a
+    parent proxy; without, nothing does.
     """
 
     def __init__(
@@ -60,11 +62,13 @@ class Stages:
         asks_everybody: bool,
         is_own: Callable[[str], bool],
         proxy_ports: Collection[int],
+        ways: Ways | None = None,
     ) -> None:
         self._access = access
         self._asks_everybody = asks_everybody
         self._is_own = is_own
         self._proxy_ports = proxy_ports
+        self._ways = ways
 
     def judge(self, case: Case, minute: int) -> tuple[Stage, ...]:
         """Return all stages of *case* in order, the rules first; *minute* is of the local week."""
@@ -88,7 +92,14 @@ class Stages:
             yield Stage("password", _password(question.user))
         if case.upgrades:
             yield Stage("TLS upgrade", self._upgrade(question.client))
-        yield Stage("destination", self._destination(case))
+        if self._ways is None or not self._ways.parents:
+            yield Stage("destination", self._destination(case))
+            return
+        yield Stage("way", Decision(True, "[upstream] proxy", self._ways.reason(question.host)))
+        if self._ways.are_direct(question.host):
+            yield Stage("destination", self._destination(case))
+        else:
+            yield Stage("destination", self._name(case))
 
     def _upgrade(self, client: str) -> Decision:
         rule = "[proxy] tls_upgrade_clients"
@@ -96,6 +107,14 @@ class Stages:
             return Decision(True, rule, f"the client is in a network that {rule} lists")
         reason = f"this client is not in {rule}, so https needs CONNECT"
         return Decision(False, rule, reason)
+
+    def _name(self, case: Case) -> Decision | None:
+        """Judge what a parent is asked for; the address that a log names is the parent's."""
+        question = case.question
+        address = literal_of(question.host)
+        if address:
+            return self._destination(Case(question, case.upgrades, address))
+        return self._access.destination_name(question.host)
 
     def _destination(self, case: Case) -> Decision | None:
         host, port = case.question.host, case.question.port

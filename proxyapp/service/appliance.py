@@ -110,7 +110,7 @@ class Appliance(Service):
         self._lookup = _make_lookup(config, reactor)
         self._dialler = self._make_dialler()
         self.pool = self._make_pool()
-        self._cache = make_cache(config, reactor)
+        self._cache = make_cache(config, reactor, self.sweep)
         self._judge: Callable[[Question], Decision] = lambda question: self._access.judge(
             question, _minute_of(time.time())
         )
@@ -239,7 +239,7 @@ class Appliance(Service):
         # What is fetched takes the same way; TLS for it is no favour to the client.
         self._chain: Responder = forward
         if self._cache is not None:
-            self._chain = self._cache.before(forward, self.sweep, self._config.limits.write_timeout)
+            self._chain = self._cache.before(forward)
         upgrade = TlsUpgrade(
             self._chain,
             make_spellings(self._config),

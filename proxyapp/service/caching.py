@@ -24,17 +24,30 @@ _FOLDER = "cache"
 
 
 class Cache(NamedTuple):
-    """The store and the rules of the cache."""
+    """The store and the rules of the cache, and what its fetches need."""
 
     store: CacheStore
     rules: CacheRules
+    reactor: IApplianceReactor
+    sweep: Sweep
+    stall_timeout: float
+    is_shared: bool
 
-    def before(self, origin: Responder, sweep: Sweep, stall_timeout: float) -> CachingProxy:
+    def before(self, origin: Responder) -> CachingProxy:
         """Return what answers from the cache, or has *origin* answer."""
-        return CachingProxy(Means(self.store, origin, sweep, time.time, stall_timeout), self.rules)
+        means = Means(
+            self.store,
+            origin,
+            self.sweep,
+            time.time,
+            self.stall_timeout,
+            self.reactor,
+            self.is_shared,
+        )
+        return CachingProxy(means, self.rules)
 
 
-def make_cache(config: Config, reactor: IApplianceReactor) -> Cache | None:
+def make_cache(config: Config, reactor: IApplianceReactor, sweep: Sweep) -> Cache | None:
     """Return the cache, None where there is none by the configuration."""
     given = config.cache
     if given.is_off:
@@ -47,4 +60,6 @@ def make_cache(config: Config, reactor: IApplianceReactor) -> Cache | None:
     limits = StoreLimits(given.memory, given.disk, given.max_object)
     folder = config.proxyapp.state_dir / _FOLDER
     store = CacheStore(folder, limits, in_thread, reactor, time.time)
-    return Cache(store, make_cache_rules(config))
+    is_shared = config.proxyapp.workers > 1
+    timeout = config.limits.write_timeout
+    return Cache(store, make_cache_rules(config), reactor, sweep, timeout, is_shared)

@@ -58,7 +58,8 @@ class Duty:
         if self._empty is not None:
             self._set_deadlines(patience)
             return
-        self._empty = empty = Deferred()
+        empty: Deferred[None] = Deferred()
+        self._empty = empty
         self._set_deadlines(patience)
         await self._appliance.stop_listening()
         self._connections.close(self._left)

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
-Json: TypeAlias = "str | int | float | bool | None | list[Json] | dict[str, Json]"
+Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 
 
 class BadMessage(Exception):
@@ -51,6 +51,10 @@ class Message(NamedTuple):
     def texts(self, name: str) -> list[str]:
         """Return a list of texts; raises BadMessage."""
         return [str(each) for each in self.items(name)]
+
+    def each(self, name: str) -> list[Message]:
+        """Return a list of what has fields of its own; raises BadMessage."""
+        return [Message(name, found) for found in self.items(name) if isinstance(found, dict)]
 
 
 def to_line(word: str, fields: Mapping[str, Json]) -> bytes:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from proxyapp.rules.question import Question
 from proxyapp.rules.stages import Case, Stages, decisive
 from proxyapp.server.connections import OpenConnection
-from proxyapp.workers.messages import BadMessage, Json
+from proxyapp.workers.messages import Json, Message
 
 
 class Tunnel(NamedTuple):
@@ -24,11 +24,16 @@ class Tunnel(NamedTuple):
     def to_json(self) -> Json:
         """Return it as it is sent."""
         service, client, user, method, host, port = self.question
-        return [
-            self.number,
-            [service, client, user, method.decode("latin-1"), host, port],
-            self.address,
-        ]
+        return {
+            "number": self.number,
+            "service": service,
+            "client": client,
+            "user": user,
+            "method": method.decode("latin-1"),
+            "host": host,
+            "port": port,
+            "address": self.address,
+        }
 
 
 class Refusal(NamedTuple):
@@ -40,44 +45,44 @@ class Refusal(NamedTuple):
 
     def to_json(self) -> Json:
         """Return it as it is sent."""
-        return list(self)
+        return {"number": self.number, "rule": self.rule, "reason": self.reason}
 
 
-def tunnel_from(found: Json) -> Tunnel:
-    """Read what Tunnel.to_json made; raises BadMessage."""
-    try:
-        number, (service, client, user, method, host, port), address = found  # type: ignore[misc,union-attr]  # or it raises
-        question = Question(
-            str(service),
-            str(client),
-            None if user is None else str(user),
-            str(method).encode("latin-1"),
-            str(host),
-            int(str(port)),
-        )
-        return Tunnel(int(str(number)), question, str(address))
-    except (TypeError, ValueError) as error:
-        raise BadMessage("it isn't a tunnel") from error
+def tunnels_from(message: Message) -> list[Tunnel]:
+    """Read the `tunnels` of *message*; raises BadMessage."""
+    return [_tunnel_from(each) for each in message.each("tunnels")]
 
 
-def refusal_from(found: Json) -> Refusal:
-    """Read what Refusal.to_json made; raises BadMessage."""
-    try:
-        number, rule, reason = found  # type: ignore[misc,union-attr]  # or it raises
-        return Refusal(int(str(number)), str(rule), str(reason))
-    except (TypeError, ValueError) as error:
-        raise BadMessage("it isn't a refusal") from error
+def _tunnel_from(found: Message) -> Tunnel:
+    user = found.text("user") if found.fields.get("user") is not None else None
+    question = Question(
+        found.text("service"),
+        found.text("client"),
+        user,
+        found.text("method").encode("latin-1"),
+        found.text("host"),
+        found.count("port"),
+    )
+    return Tunnel(found.count("number"), question, found.text("address"))
+
+
+def refusals_from(message: Message) -> list[Refusal]:
+    """Read the `refused` of *message*; raises BadMessage."""
+    return [
+        Refusal(each.count("number"), each.text("rule"), each.text("reason"))
+        for each in message.each("refused")
+    ]
 
 
 def tunnel_of(number: int, connection: OpenConnection) -> Tunnel | None:
     """Return what *connection* is as a tunnel; None if it carries none any more."""
     turn = connection.turn
-    if turn is None or turn.request.target.origin is None:
+    origin = None if turn is None else turn.request.target.origin
+    if turn is None or origin is None:
         return None
-    record, request = turn.record, turn.request
-    host, port = request.target.origin.host, request.target.origin.port
+    record, method = turn.record, turn.request.head.method
     question = Question(
-        record.service, record.client_host, record.user or None, request.head.method, host, port
+        record.service, record.client_host, record.user, method, origin.host, origin.port
     )
     # RFC 3986 section 3.2.2: brackets are around what has colons of its own.
     return Tunnel(number, question, record.upstream.rpartition(":")[0].strip("[]"))

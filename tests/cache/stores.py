@@ -9,6 +9,8 @@ from typing import TypeVar
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from zope.interface import implementer
 
 from proxyapp.cache.bodies import GrowingBody
 from proxyapp.cache.entry import Entry
@@ -105,6 +107,34 @@ class Bench:
     def read_key(self, key: bytes) -> list[bytes]:
         """Return what is served for *key*."""
         return [self.read(entry) for entry in self.store.variants(key)]
+
+
+@implementer(ILogObserver)
+class Said:
+    """What the cache has said in the event log."""
+
+    def __init__(self) -> None:
+        self.events: list[LogEvent] = []
+
+    def __call__(self, event: LogEvent) -> None:
+        if str(event.get("log_namespace", "")).startswith("proxyapp.cache"):
+            self.events.append(event)
+
+    @property
+    def formats(self) -> list[str]:
+        """The sentences, without what is filled in."""
+        return [str(event.get("log_format")) for event in self.events]
+
+
+@contextmanager
+def listening() -> Iterator[Said]:
+    """Yield what the cache says from now on."""
+    said = Said()
+    globalLogPublisher.addObserver(said)
+    try:
+        yield said
+    finally:
+        globalLogPublisher.removeObserver(said)
 
 
 def flood(body: GrowingBody, size: int) -> None:

@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from twisted.logger import LogEvent, globalLogPublisher
 
 from proxyapp.cache import bodyhead, restoring
 from proxyapp.cache.entry import EntryGone
-from tests.cache.stores import KEY, Bench, bench, stored
+from tests.cache.stores import KEY, Bench, Said, bench, listening, stored
 
 OTHER = b"http://example.com/other"
 
@@ -48,24 +47,11 @@ def check(running: Bench) -> None:
     assert [entry.key for entry in running.store.entries(tag=b"one")] == [KEY]
 
 
-class Events:
-    """What is said in the event log."""
-
-    def __init__(self) -> None:
-        self.formats: list[str] = []
-
-    def __call__(self, event: LogEvent) -> None:
-        if str(event.get("log_namespace", "")).startswith("proxyapp.cache"):
-            self.formats.append(str(event.get("log_format")))
-
-
 @pytest.fixture
-def events() -> Iterator[Events]:
-    """Yield what is logged."""
-    observer = Events()
-    globalLogPublisher.addObserver(observer)
-    yield observer
-    globalLogPublisher.removeObserver(observer)
+def events() -> Iterator[Said]:
+    """Yield what is said."""
+    with listening() as said:
+        yield said
 
 
 @pytest.mark.parametrize(
@@ -79,7 +65,7 @@ def events() -> Iterator[Events]:
     ],
     ids=["missing", "empty", "nonsense", "truncated", "random"],
 )
-def test_a_damaged_index_is_made_anew(tmp_path: Path, damage: object, events: Events) -> None:
+def test_a_damaged_index_is_made_anew(tmp_path: Path, damage: object, events: Said) -> None:
     """Everything is found again from the files, and one line says what happened."""
     fill(tmp_path)
     path = index_of(tmp_path)

@@ -13,27 +13,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 
 from proxyapp.cache.entry import StoreFull
 from proxyapp.cache.room import RETRY_DELAY, Room, room_of
-from tests.cache.stores import KEY, MIB, Bench, bench, flood, stored
+from tests.cache.stores import KEY, MIB, Bench, Said, bench, flood, listening, stored
 
 
-@contextmanager
-def events() -> Iterator[list[str]]:
-    """Yield what the cache says from now on."""
-    said: list[str] = []
-
-    def observe(event: LogEvent) -> None:
-        if event.get("log_level") is not LogLevel.debug and "why" in event:
-            said.append(str(event["why"]))
-        elif "works again" in str(event.get("log_format")):
-            said.append("works")
-
-    globalLogPublisher.addObserver(observe)
-    yield said
-    globalLogPublisher.removeObserver(observe)
+def words(said: Said) -> list[str]:
+    """Return what was said of the disk."""
+    return [
+        str(event.get("why", "works"))
+        for event in said.events
+        if "disk" in str(event.get("log_format"))
+    ]
 
 
 @contextmanager
@@ -59,7 +51,7 @@ def fill_until_full(running: Bench) -> bool:
 
 def test_one_line_for_each_incident(tmp_path: Path) -> None:
     """Serving goes on uncached; after a while it's tried again, and said when it works."""
-    with bench(tmp_path) as running, events() as said:
+    with bench(tmp_path) as running, listening() as said:
         running.store.put(KEY, stored(), b"hello")
         running.settle()
         with longest_file(MIB):
@@ -70,24 +62,24 @@ def test_one_line_for_each_incident(tmp_path: Path) -> None:
             assert running.read_key(KEY + b"/new") == [b"new"]
             running.settle(RETRY_DELAY + 1)
             assert fill_until_full(running)
-        assert said == ["is full"]
+        assert words(said) == ["is full"]
         assert running.store.statistics().is_failing
         running.settle(RETRY_DELAY + 1)
         running.store.put(KEY, stored(), b"works")
         running.settle()
-        assert said == ["is full", "works"]
+        assert words(said) == ["is full", "works"]
         assert not running.store.statistics().is_failing
         assert not list((tmp_path / "growing").iterdir())
 
 
 def test_a_short_content_that_the_disk_does_not_take(tmp_path: Path) -> None:
     """It stays in memory, and no part of it on the disk."""
-    with bench(tmp_path) as running, events() as said:
+    with bench(tmp_path) as running, listening() as said:
         running.settle()
         with longest_file(10_000):
             running.store.put(KEY, stored(), b"x" * 60_000)
             running.settle()
-        assert said == ["is full"]
+        assert words(said) == ["is full"]
         assert running.read_key(KEY) == [b"x" * 60_000]
         assert not list((tmp_path / "growing").iterdir())
         assert not list((tmp_path / "bodies").glob("*/*"))
@@ -97,7 +89,7 @@ def test_a_short_content_that_the_disk_does_not_take(tmp_path: Path) -> None:
 
 def test_an_index_that_the_disk_does_not_take(tmp_path: Path) -> None:
     """Bodies without rows go, and what is known stays."""
-    with bench(tmp_path) as running, events() as said:
+    with bench(tmp_path) as running, listening() as said:
         running.store.put(KEY, stored(), b"hello")
         running.settle()
         connection = running.store._library._disk._connection  # type: ignore[attr-defined]
@@ -106,7 +98,7 @@ def test_an_index_that_the_disk_does_not_take(tmp_path: Path) -> None:
         for number in range(20):
             running.store.put(KEY + b"/%d" % number * 500, stored(), b"x")
         running.settle(2)
-        assert said == ["is full"]
+        assert words(said) == ["is full"]
         assert running.read_key(KEY) == [b"hello"]
         assert len(list((tmp_path / "bodies").glob("*/*"))) == 1
         connection.execute("PRAGMA max_page_count = 1000000").fetchall()
@@ -121,22 +113,22 @@ def test_a_really_full_disk(tmp_path: Path) -> None:
     if shutil.which("mount") is None or subprocess.run(command, check=False).returncode:
         pytest.skip("nothing can be mounted here")
     try:
-        with bench(mounted) as running, events() as said:
+        with bench(mounted) as running, listening() as said:
             running.store.put(KEY, stored(), b"hello")
             running.settle()
             filler = mounted / "filler"
             with pytest.raises(OSError, match="No space"):
                 filler.write_bytes(bytes(4 * MIB))
-            assert not fill_until_full(running) or said
+            assert not fill_until_full(running) or words(said)
             running.store.put(KEY + b"/2", stored(), b"2" * 50_000)
             running.settle(5)
             assert running.read_key(KEY) == [b"hello"]
-            assert said == ["is full"]
+            assert words(said) == ["is full"]
             filler.unlink()
             running.settle(RETRY_DELAY + 1)
             running.store.put(KEY, stored(), b"again")
             running.settle(2)
-            assert said == ["is full", "works"]
+            assert words(said) == ["is full", "works"]
     finally:
         subprocess.run(["umount", str(mounted)], check=True)
 
@@ -155,7 +147,7 @@ def test_what_is_said(error: OSError | sqlite3.Error, why: str) -> None:
     """It's the disk's fault, one way or the other."""
     now = [0.0]
     room = Room(MIB, lambda: now[0], lambda: None)
-    with events() as said:
+    with listening() as said:
         room.failed(error)
         room.failed(error)
         assert (room.is_usable, room.is_failing) == (False, True)
@@ -165,7 +157,7 @@ def test_what_is_said(error: OSError | sqlite3.Error, why: str) -> None:
         assert not room.is_usable
         room.worked(5)
         assert (room.is_usable, room.take_written()) == (True, 5)
-    assert said == [why, "works"]
+    assert words(said) == [why, "works"]
 
 
 def test_growing_takes_room() -> None:

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from twisted.logger import LogEvent, globalLogPublisher
 
 from proxyapp.cache.entry import Entry
 from proxyapp.cache.upkeep import FLUSH_EVERY, MOST_COUNTED, Uses
-from tests.cache.stores import KEY, START, Bench, bench, stored
+from tests.cache.stores import KEY, START, Bench, bench, listening, stored
 
 
 @pytest.fixture
@@ -86,28 +85,19 @@ def test_counts_are_bounded() -> None:
 
 def test_a_day_is_reported_once(tmp_path: Path) -> None:
     """One line says what all workers have written on a day; a restart doesn't forget it."""
-    said: list[tuple[str, int]] = []
-
-    def observe(event: LogEvent) -> None:
-        if "mib" in event:
-            said.append((str(event["day"]), int(event["mib"])))
-
-    globalLogPublisher.addObserver(observe)
-    try:
-        with bench(tmp_path) as running:
-            running.fill(KEY, bytes(3_000_000))
-            running.settle()
-            running.restart()
-            running.fill(KEY + b"/2", bytes(2_000_000))
-            other = running.another()
+    with bench(tmp_path) as running, listening() as said:
+        running.fill(KEY, bytes(3_000_000))
+        running.settle()
+        running.restart()
+        running.fill(KEY + b"/2", bytes(2_000_000))
+        other = running.another()
+        running.clock.advance(FLUSH_EVERY)
+        assert running.store.statistics().written_today > 5_000_000
+        for _ in range(200):
             running.clock.advance(FLUSH_EVERY)
-            assert running.store.statistics().written_today > 5_000_000
-            for _ in range(200):
-                running.clock.advance(FLUSH_EVERY)
-                other.clock.advance(FLUSH_EVERY)
-            other.stop()
-            assert running.store.statistics().written_today == 0
-    finally:
-        globalLogPublisher.removeObserver(observe)
-    assert len(said) == 1
-    assert said[0][1] in (4, 5)
+            other.clock.advance(FLUSH_EVERY)
+        other.stop()
+        assert running.store.statistics().written_today == 0
+    days = [event["mib"] for event in said.events if "mib" in event]
+    assert len(days) == 1
+    assert days[0] in (4, 5)

@@ -69,14 +69,14 @@ def test_changes_reach_the_other(workers: tuple[Bench, Bench], change: str) -> N
     assert second.store.variants(KEY)[0].stored.fields.get(b"etag") == b'"1"'
     if change == "update":
         first.store.update(entry, stored(b'"2"'))
+    elif change == "invalidate":
+        first.store.invalidate(KEY)
     elif change == "remove":
         first.store.remove(entry)
+    elif change == "purge":
+        first.store.purge(key=KEY)
     else:
-        {
-            "invalidate": first.store.invalidate,
-            "purge": lambda key: first.store.purge(key=key),
-            "pin": first.store.pin,
-        }[change](KEY)
+        first.store.pin(KEY)
     first.settle()
     found = [
         (each.stored.fields.get(b"etag"), each.stored.is_invalid, each.is_pinned)

@@ -34,7 +34,11 @@ class Scene:
 
     def _in_thread(self, job: Callable[[], _T], /) -> Deferred[_T]:
         done: Deferred[_T] = Deferred()
-        self.jobs.append(lambda: maybeDeferred(job).chainDeferred(done))
+
+        def run() -> None:
+            maybeDeferred(job).chainDeferred(done)
+
+        self.jobs.append(run)
         return done
 
     def _settled(self, changes: object, written: Written) -> None:

@@ -32,18 +32,32 @@ def test_free(claims: Claims) -> None:
     assert claims.look(KEY) == Sight(State.FREE)
 
 
-def test_one_at_a_time(claims: Claims) -> None:
-    """A second claim fails until the first is released; other keys are free."""
+def test_one_at_a_time(claims: Claims, tmp_path: Path) -> None:
+    """Another process's claim fails until the first is released; other keys are free."""
+    elsewhere = Claims(tmp_path / "fetching")
     first = claims.claim(KEY)
     assert first is not None
-    assert claims.claim(KEY) is None
+    assert elsewhere.claim(KEY) is None
     other = claims.claim(b"http://a.example/other")
     assert other is not None
     first.release()
     other.release()
-    again = claims.claim(KEY)
+    again = elsewhere.claim(KEY)
     assert again is not None
     again.release()
+
+
+def test_twice_by_ourselves(claims: Claims) -> None:
+    """Within a process nobody waits for a claim; the first one tells the others."""
+    first, second = claims.claim(KEY), claims.claim(KEY)
+    assert first is not None
+    assert second is not None
+    second.growing(5)
+    assert claims.look(KEY) == Sight(State.AWAITED)
+    second.release()
+    assert claims.look(KEY) == Sight(State.AWAITED)
+    first.release()
+    assert claims.look(KEY) == Sight(State.FREE)
 
 
 def test_what_others_see(claims: Claims) -> None:
