@@ -161,11 +161,11 @@ def test_unreadable_files(tmp_path: Path) -> None:
         ("[pol]\nx = 1", ":1: [pol]: unknown section; [pool] would be right"),
         ("[Pool]", ":1: [Pool]: unknown section; [pool] would be right"),
         ("[memory]\nsize = 0", ":1: [memory]: unknown section; "),
-        ("[zzz]", ":1: [zzz]: unknown section; known are proxyapp, proxy, pool, dns"),
+        ("[zzz]", ":1: [zzz]: unknown section; known are proxyapp, proxy, pool, upstream"),
         ("[pool]\nretrys = 1", ":2: [pool] retrys: unknown option; retries would be right"),
         ("[pool]\nRetries = 1", ":2: [pool] Retries: unknown option; retries would be right"),
         ("[dns]\nper_client = 1", ":2: [dns] per_client: unknown option; it belongs to [limits]"),
-        ("[log]\nzzz = 1", ":2: [log] zzz: unknown option; known are format, requests"),
+        ("[log]\nzzz = 1", ":2: [log] zzz: unknown option; known are events, format, hostnames"),
         ("[proxy]\npseudonym = x", ":2: [proxy] pseudonym: unknown option; "),
         (
             "[pool]\nretries = 1\nretries = 1",

@@ -508,3 +508,86 @@ def test_a_named_pipe_without_reader_is_an_error(clock: Clock, tmp_path: Path) -
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(LogError, match="No such device"):
         open_log(str(tmp_path / "pipe"), "combined", clock)
+
+
+# --- Names of clients ---
+
+
+class Known:
+    """Names that are known, or will be."""
+
+    def __init__(self, **names: str | None) -> None:
+        self.names = names
+        self.is_stopped = False
+
+    def of(self, address: str) -> str | None:
+        return self.names[address]
+
+    def stop(self) -> None:
+        self.is_stopped = True
+
+
+def _named(clock: Clock, sink: Sink, names: Known) -> RequestLogger:
+    return RequestLogger(
+        lambda record: f"{record.client_name or record.client_host} {record.reason}",
+        sink,
+        clock,
+        client_names=names,
+    )
+
+
+def test_names_in_time(clock: Clock) -> None:
+    """A name that comes before the line is handed over is in it; later ones are for later lines."""
+    sink, names = ScriptedSink(), Known(a="a.lan", b=None, c=None, d="")
+    log = _named(clock, sink, names)
+    for host in ("a", "b", "c", "d", ""):
+        log.write(Record(client_host=host, reason="1"))
+    assert names.names["b"] is None
+    names.names["b"] = "b.lan"
+    clock.advance(requestlog.FLUSH_DELAY)
+    names.names["c"] = "c.lan"
+    log.write(Record(client_host="c", reason="2"))
+    log.close()
+    assert bytes(sink.received) == b"a.lan 1\nb.lan 1\nc 1\nd 1\n 1\nc.lan 2\n"
+    assert names.is_stopped
+
+
+def test_a_late_name_changes_nothing_else(clock: Clock) -> None:
+    """A line that waits for a name is still that of its record as it was."""
+    sink, names = ScriptedSink(), Known(a=None)
+    log = _named(clock, sink, names)
+    record = Record(client_host="a", reason="before")
+    log.write(record)
+    record.reason = "after"
+    names.names["a"] = "a.lan"
+    log.flush()
+    assert bytes(sink.received) == b"a.lan before\n"
+    assert record.client_name == ""
+
+
+# --- The journal ---
+
+
+def test_the_journal_is_told_that_lines_are_information(
+    clock: Clock, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A client can't write lines of a priority of its choice; elsewhere there is no prefix."""
+    found = os.fstat(1)
+    for stream in (f"{found.st_dev}:{found.st_ino}", "1:1"):
+        log = open_log("-", "{reason}", clock, stream)
+        _write(log, "<0>help!")
+        log.close()
+    assert capfd.readouterr().out == "<6><0>help!\n<0>help!\n"
+
+
+def test_a_next_file_that_cannot_be_had(clock: Clock, events: Sequence[LogEvent]) -> None:
+    """Where the log can't be rotated it goes on, and the admin is told once."""
+    sink = ScriptedSink()
+    sink.follower = PermissionError(errno.EACCES, "Permission denied")
+    log = _logger(clock, sink)
+    for word in ("one", "two"):
+        _write(log, word)
+        clock.advance(requestlog.FLUSH_DELAY)
+    log.close()
+    assert bytes(sink.received) == b"one\ntwo\n"
+    assert len(events) == 1

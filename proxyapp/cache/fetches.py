@@ -41,13 +41,17 @@ class Fetches:
     def new(self, request: Request, place: Place, entry: Entry | None) -> Fill | DistantFill:
         """Return a fetch for *request*, which *entry* may help to answer."""
         wanted, is_shared, is_kept_up = self._wanted(request, place, entry)
-        if not is_shared or self._is_unshared(place):
+        if not is_shared or self.is_unshared(place):
             return Fill(self._means, wanted, self._ended, is_kept_up)
         return self._shared_fill(wanted, is_kept_up)
 
     def alone(self, request: Request, place: Place) -> Fill:
         """Return a fetch of exactly what *request* asks for, for nobody else."""
         return Fill(self._means, Wanted(request, request.head, place), self._ended)
+
+    def found_shared(self, place: Place) -> None:
+        """What came this time may be shared."""
+        self._unshared.pop(place.key, None)
 
     def validate(self, request: Request, place: Place, entry: Entry) -> None:
         """Ask in the background whether *entry* is still right."""
@@ -87,7 +91,8 @@ class Fetches:
         is_conditional = any(name in fields for name in _CONDITIONS)
         return Wanted(request, head, place), not is_conditional, False
 
-    def _is_unshared(self, place: Place) -> bool:
+    def is_unshared(self, place: Place) -> bool:
+        """Is the answer most likely for the one client that asks?"""
         until = self._unshared.get(place.key)
         return place.rule.is_judged_by_origin or (
             until is not None and until > self._means.sweep.now

@@ -20,7 +20,7 @@ from proxyapp.cache.intake import AskAgain, Intake
 from proxyapp.cache.member import Member
 from proxyapp.cache.taking import Taking
 from proxyapp.cache.wanted import Means, Outcome, Passed, Ready, Wanted
-from proxyapp.exchange import Reply
+from proxyapp.exchange import Reply, Request
 from proxyapp.net.task import Task, Wakeup
 from proxyapp.net.timers import NEVER, Sweep
 from proxyapp.rules.caching import parts
@@ -64,7 +64,7 @@ class Fill:
         self._members: list[Member] = []
         self._intake = Intake(means, wanted, self._leader, self._settle)
         self._task: Task | None = None
-        self._resumption = Resumption(means.sweep)
+        self._resumption: Resumption | None = None
 
     def __repr__(self) -> str:
         return f"<Fill {self.wanted.place.key!r} {self.outcome!r} for {len(self._members)}>"
@@ -121,14 +121,14 @@ class Fill:
         asking = self.wanted.asking
         while True:
             self._intake.asked_at = self._means.seconds()
-            request = replace(self.wanted.request, head=asking, body=stream.EMPTY)
+            request = _asked(self.wanted.request, asking)
             try:
                 await self._means.origin.respond(request, Taking(self._intake, self._leader()))
             except AskAgain:
                 asking = parts.unconditional(self.wanted.request.head)
             except errors.OriginFault as error:
                 again = self._again()
-                if again is None:
+                if again is None or self._resumption is None:
                     raise
                 asking = again
                 await self._resumption.pause(error)
@@ -142,6 +142,8 @@ class Fill:
             return None
         if not (growing.has_readers or self._is_kept_up or self._is_nearly_done()):
             return None
+        if self._resumption is None:
+            self._resumption = Resumption(self._means.sweep)
         if not self._resumption.is_worthwhile(growing.end):
             return None
         return parts.continuing(self.wanted.request.head, growing.stored, growing.end)
@@ -182,6 +184,12 @@ class Fill:
         for member in tuple(self._members):
             if not member.settled.has_happened:
                 member.settled.happen(error)
+
+
+def _asked(request: Request, head: RequestHead) -> Request:
+    """Return *request* with another *head* and no content; quicker than dataclasses.replace."""
+    framing, ttl = request.framing, request.ttl
+    return Request(head, request.target, request.client, framing, stream.EMPTY, ttl)
 
 
 class Resumption:

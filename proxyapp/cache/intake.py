@@ -7,16 +7,16 @@ from dataclasses import replace
 
 from proxyapp import errors, stream
 from proxyapp.cache import serving
+from proxyapp.cache.alone import is_for_one, response_of
 from proxyapp.cache.bodies import GrowingBody
 from proxyapp.cache.entry import Entry
 from proxyapp.cache.growing import Growing
-from proxyapp.cache.sinks import DiscardSink, GrowingSink, Tee
+from proxyapp.cache.sinks import NOWHERE, GrowingSink, Tee
 from proxyapp.cache.wanted import Means, Outcome, Passed, Ready, Wanted
 from proxyapp.exchange import Reply
 from proxyapp.rules.caching import arrival, parts, storing, validation
 from proxyapp.rules.caching.arrival import Fate
 from proxyapp.rules.caching.stored import Stored
-from proxyapp.wire import headers
 from proxyapp.wire.framing import Framing, Kind
 from proxyapp.wire.headers import NO_FIELDS
 from proxyapp.wire.messages import OutgoingResponse, ResponseHead
@@ -61,13 +61,19 @@ class Intake:
                 growing.fail(error)
         if tee is not None:
             tee.end(is_complete=error is None)
+        # The fill's own: the garbage collector would have to find the circle.
+        del self._leader, self._settle
 
     def take(self, head: OutgoingResponse, framing: Framing, whole: bytes | None) -> stream.Sink:
         """See Taker; raises an OriginFault where the response is of no use."""
-        response = ResponseHead(head.status, head.reason, 1, headers.of_lines(list(head.lines)))
+        wanted, now = self._wanted, self._means.seconds()
+        if wanted.entry is None and self.growing is None:
+            # As it is with most.
+            if is_for_one(wanted.request, head, wanted.place):
+                return self._pass_on(head, framing, whole)
+        response = response_of(head)
         if self.growing is not None:
             return self._take_rest(self.growing, response)
-        wanted, now = self._wanted, self._means.seconds()
         request, policy, entry = wanted.request, wanted.place.rule.policy, wanted.entry
         fate = arrival.fate(request.head, response, policy, request.ttl, wanted.present, now)
         if fate is Fate.STALE:
@@ -84,13 +90,13 @@ class Intake:
                 sink = self._store(stored, framing, whole)
             else:
                 sink = self._store_part(stored, response, head, framing)
-        return sink or self._pass_on(head, framing)
+        return sink or self._pass_on(head, framing, whole)
 
     def _store(self, stored: Stored, framing: Framing, whole: bytes | None) -> stream.Sink | None:
         store, key = self._means.store, self._wanted.place.key
         if whole is not None:
             self._settle(Ready(store.put(key, stored, whole), was_there=False))
-            return DiscardSink()
+            return NOWHERE
         total = framing.length if framing.kind is Kind.LENGTH else None
         return self._grow(store.begin(key, stored, total), total)
 
@@ -122,7 +128,7 @@ class Intake:
         store = self._means.store
         if fate is Fate.FRESHEN and validation.is_about(entry.stored, response):
             self._settle(Ready(self._freshened(entry, response), was_there=True))
-            return DiscardSink()
+            return NOWHERE
         part = parts.sent_part(response)
         if fate is Fate.CONTINUE and part is not None:
             body = store.begin(self._wanted.place.key, entry.stored, part.total, entry, part.start)
@@ -155,11 +161,16 @@ class Intake:
         skip = growing.end if fate is Fate.REPEAT else 0
         return GrowingSink(growing, self._means.stall_timeout, skip)
 
-    def _pass_on(self, head: OutgoingResponse, framing: Framing) -> stream.Sink:
+    def _pass_on(
+        self, head: OutgoingResponse, framing: Framing, whole: bytes | None = None
+    ) -> stream.Sink:
         """Let the leader have it as it comes; raises ClientGone if there is none any more."""
         leader = self._leader()
         if leader is None:
             raise errors.ClientGone("nobody waits for this response any more")
         self._settle(Passed(leader))
-        lines = [*head.lines, serving.forwarded_line(b"miss")]
-        return leader.begin(replace(head, lines=lines), framing)
+        passed = serving.forwarded(head, is_stored=False)
+        if whole is None:
+            return leader.begin(passed, framing)
+        leader.pass_on(passed, whole)
+        return NOWHERE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from proxyapp import errors
 from proxyapp.cache import serving
+from proxyapp.cache.alone import Alone
 from proxyapp.cache.distant import DistantFill
 from proxyapp.cache.entry import Entry, EntryGone
 from proxyapp.cache.fetches import Fetches
@@ -55,7 +56,9 @@ class CachingProxy:
             return
         if reuse.is_only_if_cached(head):
             raise errors.NotStored("the client wants it from the cache only, and it isn't there")
-        if head.method == b"GET":
+        if is_plain and entry is None and self._fetches.is_unshared(place):
+            await self._pass_alone(request, reply, place)
+        elif head.method == b"GET":
             await self._fetch(request, reply, place, entry)
         else:
             await self._pass(request, reply)
@@ -135,6 +138,20 @@ class CachingProxy:
         finally:
             witness.end(is_complete)
 
+    async def _pass_alone(self, request: Request, reply: Reply, place: Place) -> None:
+        """Let the origin answer this client only, as it was the last time.
+
+        It costs a fourth of what a fetch does that others may join.
+        """
+        reply.record.cache = Why.MISS
+        alone = Alone(request, reply, place, self._means, self._fetches.found_shared)
+        is_complete = False
+        try:
+            await self._means.origin.respond(request, alone)
+            is_complete = True
+        finally:
+            alone.end(is_complete)
+
     async def _fetch(
         self, request: Request, reply: Reply, place: Place, entry: Entry | None
     ) -> None:
@@ -190,7 +207,7 @@ class CachingProxy:
         if isinstance(outcome, Passed):
             if outcome.reply is not reply:
                 return False
-            reply.record.cache = Why.MISS.value
+            reply.record.cache = Why.MISS
             await fill.over
             return True
         stored = outcome.entry.stored if isinstance(outcome, Ready) else None

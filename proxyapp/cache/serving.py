@@ -24,6 +24,8 @@ from proxyapp.wire.writer import reason_for
 _NAME = b"proxyapp"
 # What depends on the request beside the URL and what Vary names.
 _CONDITIONAL = frozenset((b"if-modified-since", b"if-none-match", b"if-range", b"range"))
+_FORWARDED = cachestatus.cache_status(_NAME, fwd=b"miss")
+_FORWARDED_AND_STORED = cachestatus.cache_status(_NAME, fwd=b"miss", stored=True)
 _STALE = b"the origin can't be reached, or is in trouble"
 _SIZE = frozenset((b"content-length",))
 _SIZE_AND_TYPE = frozenset((b"content-length", b"content-type"))
@@ -163,9 +165,10 @@ def hit(entry: Entry, policy: Policy, now: float) -> Hit | None:
     return found
 
 
-def forwarded_line(why: bytes) -> bytes:
-    """Return Cache-Status of an answer that was forwarded and isn't stored, with the reason."""
-    return cachestatus.cache_status(_NAME, fwd=why)
+def forwarded(head: OutgoingResponse, is_stored: bool) -> OutgoingResponse:
+    """Return *head* of an answer that passes by, and perhaps *is_stored* meanwhile."""
+    lines = [*head.lines, _FORWARDED_AND_STORED if is_stored else _FORWARDED]
+    return OutgoingResponse(head.status, head.reason, head.fields, lines)
 
 
 def has(entry: Entry, selected: Selected) -> bool:

@@ -117,6 +117,9 @@ class DiscardSink:
         return errors.InternalError("what takes everything took nothing")
 
 
+NOWHERE = DiscardSink()
+
+
 class Tee:
     """Passes a part of a body on to a client, and stores it meanwhile; see stream.Sink."""
 

@@ -4,6 +4,11 @@ Each process has its own CacheStore. What is asked for again and again is in mem
 contents, and found there without a system call. The rest is a row in the index and a file. Files
 are written as their contents come; rows, names and short contents are written behind, in a thread,
 by batches. Nothing of all that is flushed to the disk while somebody waits for it.
+
+Short contents are files as well, not rows of SQLite: what is written to a memory card was measured
+(ext4, flushed every 20 batches of 16). For each object of 1 KB it's 5.7 KB as a file and 5.1 KB as
+a row, and for one of 8 KB it's 12.9 KB and 19.8 KB, since a row is written twice. And a file is
+found again when the index is lost.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from proxyapp.config.sections import (
 )
 from proxyapp.config.servicesections import Limits, Log, Proxyapp
 from proxyapp.config.sitesections import Auth, Autoconfig, Mount, Site, SiteRuleSection
+from proxyapp.config.upstreamsection import Upstream
 
 __all__ = [
     "FAMILIES",
@@ -49,5 +50,6 @@ __all__ = [
     "Site",
     "SiteRuleSection",
     "Tunnel",
+    "Upstream",
     "load",
 ]

@@ -12,6 +12,7 @@ from proxyapp.config.listeners import is_shareable
 from proxyapp.config.rulesections import RuleSection
 from proxyapp.config.sections import Config
 from proxyapp.config.sitesections import Mount
+from proxyapp.config.upstreamcontradictions import upstream_contradictions
 from proxyapp.rules.question import Action
 from proxyapp.rules.rule import conditions
 
@@ -23,10 +24,13 @@ def contradictions(config: Config, place: FindPlace) -> Iterator[Mistake]:
     """Find every contradiction in *config*; each is reported where one of its sides stands."""
     found = chain(
         _listeners(config),
+        _logs(config),
         cache_contradictions(config),
+        upstream_contradictions(config),
         _uploads(config),
         _mounts(config),
         _fetch(config),
+        _sharing(config),
         _site_rules(config),
         _rules(config),
         _shadowed(config),
@@ -51,6 +55,12 @@ def _listeners(config: Config) -> _Found:
             reason = f"{description} is taken by [{taken[description]}] listen; use another"
             yield section, "listen", reason
         taken.setdefault(description, section)
+
+
+def _logs(config: Config) -> _Found:
+    log = config.log
+    if log.events == log.requests and log.events not in ("", "-"):
+        yield "log", "events", f"{log.events} is the request log; another file would be right"
 
 
 def _uploads(config: Config) -> _Found:
@@ -81,6 +91,15 @@ def _fetch(config: Config) -> _Found:
     path = config.fetch.path
     if path and any(path == mount.path for mount in config.mounts):
         yield f"mount {path}", "", "is the path of [fetch], too; another path would be right"
+
+
+def _sharing(config: Config) -> _Found:
+    given = config.autoconfig
+    if given.weights and not given.share:
+        yield "autoconfig", "proxy", "weights count where share = yes is; say that, or none"
+    if given.share and len(given.proxy) < 2:
+        reason = "there is one proxy at most to spread hosts over; list all in proxy, or say no"
+        yield "autoconfig", "share", reason
 
 
 def _sources(mount: Mount) -> list[str]:

@@ -21,6 +21,8 @@ Networks: TypeAlias = tuple[Network, ...]
 EVERYBODY: Networks = (ipaddress.IPv4Network("0.0.0.0/0"), ipaddress.IPv6Network("::/0"))
 # A list file is read whole, before anything runs; one past this is a mistake, not a list.
 MAX_LIST_FILE = 64 * 1024 * 1024
+# Each unit of weight costs clients one computation for each request.
+MOST_WEIGHT = 16
 # Of a file that is something else, the first faults say enough.
 MOST_FAULTS = 20
 
@@ -115,8 +117,13 @@ def direct_hosts(text: str, surroundings: Surroundings) -> tuple[str, ...]:
 
 def gateways(text: str, _: Surroundings) -> tuple[str, ...]:
     """Read host:port of proxies, in the order in which they are to be tried."""
-    found = _read_each([_Word(word, "") for word in words(text)], _gateway)
-    return tuple(dict.fromkeys(found))
+    return tuple(dict(_read_each([_Word(word, "") for word in words(text)], _weighted)))
+
+
+def gateway_weights(text: str, _: Surroundings) -> tuple[int, ...]:
+    """Read the weights of proxies, 1 where none stands behind it as `*N`; none if all are 1."""
+    found = dict(_read_each([_Word(word, "") for word in words(text)], _weighted)).values()
+    return tuple(found) if max(found, default=1) > 1 else ()
 
 
 def host_names(text: str, _: Surroundings) -> tuple[str, ...]:
@@ -298,6 +305,16 @@ def _split_server(word: str) -> tuple[str, str | None]:
         address, _, port = word.partition(":")
         return address, port
     return word, None
+
+
+def _weighted(word: str) -> tuple[str, int]:
+    gateway, _, weight = word.rpartition("*")
+    if not gateway or not weight.isdecimal():
+        return _gateway(word), 1
+    number = int(weight[:3])
+    if not 1 <= number <= MOST_WEIGHT:
+        raise WrongValue(f"{shown(word)} has no weight; *1 to *{MOST_WEIGHT} would be right")
+    return _gateway(gateway), number
 
 
 def _gateway(word: str) -> str:

@@ -28,6 +28,7 @@ from proxyapp.config.sitesections import (
     Site,
     SiteRuleSection,
 )
+from proxyapp.config.upstreamsection import Upstream
 from proxyapp.config.values import DAYS, HOURS, SECONDS
 from proxyapp.rules.domains import Domains
 from proxyapp.rules.hops import Forwarding
@@ -213,6 +214,7 @@ class Config:
     proxyapp: Proxyapp
     proxy: Proxy
     pool: Pool
+    upstream: Upstream
     dns: Dns
     tunnel: Tunnel
     cache: Cache
@@ -231,7 +233,7 @@ class Config:
 
 
 NamedSection: TypeAlias = CacheRuleSection | SiteRuleSection | Mount | RuleSection
-_Fetching: TypeAlias = Proxyapp | Proxy | Pool | Dns | Tunnel | Cache | Fetch
+_Fetching: TypeAlias = Proxyapp | Proxy | Pool | Upstream | Dns | Tunnel | Cache | Fetch
 Section: TypeAlias = _Fetching | Site | Autoconfig | Access | Auth | Limits | Log
 
 SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
@@ -239,6 +241,7 @@ SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
         "proxyapp": Proxyapp,
         "proxy": Proxy,
         "pool": Pool,
+        "upstream": Upstream,
         "dns": Dns,
         "tunnel": Tunnel,
         "cache": Cache,

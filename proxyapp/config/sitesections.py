@@ -134,6 +134,13 @@ class Autoconfig:
         "Proxies that devices are told to use, as host:port in the order to try; empty is the"
         " name they asked by.",
     )
+    weights: tuple[int, ...] = option(lists.gateway_weights, "", "", name="proxy")
+    share: bool = option(
+        values.boolean,
+        "no",
+        "Spread hosts over these proxies, as many as its weight says to each (host:port*2 has twice"
+        " as many as others); the other proxies stand in for one that is gone.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,10 +38,14 @@ MAX_ADDRESSES = 8
 
 
 class Dialled(NamedTuple):
-    """What a connection turned out to be: address:port, and "", "full" or "resumed" for TLS."""
+    """What a connection turned out to be: address:port, and "", "full" or "resumed" for TLS.
+
+    *early* is what has arrived on it already, from behind a parent proxy.
+    """
 
     address: str
     tls: str
+    early: bytes = b""
 
 
 # Returns nothing, or raises the Refused that says why the address may not be dialled for the host.

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from twisted.internet import protocol
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IReactorTime
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    IReactorTime,
+    ITransport,
+)
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -41,6 +48,10 @@ class Inquiry(protocol.Protocol):
 
     def __repr__(self) -> str:
         return f"<Inquiry {'answered' if self._telling is not None else 'waiting'}>"
+
+    def hand_over(self) -> ITransport:
+        """Return the connection, paused, for somebody else."""
+        return cast(ITransport, self.transport)
 
     def take_rest(self) -> bytes:
         """Return what has come behind the head."""

@@ -141,7 +141,10 @@ class TlsClient:
 
 def adopt(transport: ITransport, protocol: IProtocol) -> None:
     """Make *protocol* the one that *transport* delivers to."""
-    transport.protocol = protocol  # type: ignore[attr-defined] # as startTLS does
+    if isinstance(transport, _Layer):
+        transport.wrappedProtocol = protocol
+    else:
+        transport.protocol = protocol  # type: ignore[attr-defined] # as startTLS does
     protocol.makeConnection(transport)
 
 

@@ -80,6 +80,14 @@ class Uplink:
         began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
         return f"the gateway's line has been down since {began}"
 
+    def check_offline(self) -> None:
+        """Raise LineDown where nobody is to be asked, not even by a way through the LAN."""
+        if self._is_forced:
+            raise self._line_down()
+
+    def _line_down(self) -> errors.LineDown:
+        return errors.LineDown(f"{self.reason}, and this isn't stored on the gateway")
+
     def is_beyond(self, address: str) -> bool:
         """Do packets to *address* need the line?"""
         return self._lookout.is_beyond(address)
@@ -93,7 +101,7 @@ class Uplink:
         if not near:
             self._lookout.line.refused(Place(host, port, addresses[0] if addresses else ""))
             self._lookout.look_at_routes()
-            raise errors.LineDown(f"{self.reason}, and this isn't stored on the gateway")
+            raise self._line_down()
         return near
 
     # What dialling tells.

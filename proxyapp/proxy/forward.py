@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
@@ -13,7 +13,6 @@ from proxyapp import errors
 from proxyapp.exchange import Reply, Request, TakenOver
 from proxyapp.net.timers import Sweep
 from proxyapp.proxy.answer import Answer
-from proxyapp.proxy.pool import HTTPConnectionPool
 from proxyapp.proxy.relay import Relay
 from proxyapp.proxy.tunnel import TunnelLimits
 from proxyapp.proxy.upstream import RequestSink, Upstream
@@ -49,12 +48,25 @@ class _WayBack(NamedTuple):
     head: OutgoingResponse
 
 
+class Connections(Protocol):
+    """Where connections for requests come from, and go back to; see HTTPConnectionPool."""
+
+    def take_idle(self, origin: Origin) -> Upstream | None:
+        """Return an idle one for requests to *origin*, or None."""
+
+    async def getConnection(self, origin: Origin) -> Upstream:
+        """Return one for requests to *origin*, idle or new."""
+
+    def release(self, upstream: Upstream) -> None:
+        """Take *upstream* back after an exchange."""
+
+
 class ForwardProxyResource:
     """Forwards requests through the pool. *retries* is how often a lost one is sent again."""
 
     def __init__(
         self,
-        pool: HTTPConnectionPool,
+        pool: Connections,
         hop: Hop,
         retries: int,
         sweep: Sweep,
@@ -88,7 +100,7 @@ class ForwardProxyResource:
                 return
             except errors.ConnectionEnded:
                 # A used connection died under the request: again, if it may be.
-                if not upstream.is_untouched or not attempts or not _may_repeat(request):
+                if not upstream.is_untouched or not attempts or not may_repeat(request):
                     raise
                 attempts -= 1
             finally:
@@ -148,7 +160,7 @@ class ForwardProxyResource:
         if isinstance(way_back, _WayBack) and way_back.key == key:
             return way_back.head
         lines = hops.response_lines(head, self._hop)
-        outgoing = OutgoingResponse(head.status, head.reason, [], lines)
+        outgoing = OutgoingResponse(head.status, head.reason, [], lines, head)
         fields.memo = _WayBack(key, outgoing)
         return outgoing
 
@@ -199,7 +211,8 @@ def authority(origin: Origin) -> bytes:
     return origin.authority
 
 
-def _may_repeat(request: Request) -> bool:
+def may_repeat(request: Request) -> bool:
+    """May *request* be sent again when it isn't known what became of it (RFC 9110 9.2.2)?"""
     return request.framing is NO_BODY and request.head.method in _IDEMPOTENT
 
 

@@ -14,6 +14,7 @@ from zope.interface import implementer
 from proxyapp import errors
 from proxyapp.exchange import Reply, Request, TakenOver
 from proxyapp.net import transport as net_transport
+from proxyapp.net.byparent import ParentDialler
 from proxyapp.net.dial import Dialler
 from proxyapp.net.timers import Sweep
 from proxyapp.net.transport import Transport
@@ -92,10 +93,20 @@ class TunnelCounts:
 
 
 class ConnectTunnel:
-    """Answers CONNECT, once the judge has let host and port pass."""
+    """Answers CONNECT, once the judge has let host and port pass.
 
-    def __init__(self, dialler: Dialler, sweep: Sweep, limits: TunnelLimits) -> None:
+    With *by_parent* that dials, and knows what goes to a parent proxy.
+    """
+
+    def __init__(
+        self,
+        dialler: Dialler,
+        sweep: Sweep,
+        limits: TunnelLimits,
+        by_parent: ParentDialler | None = None,
+    ) -> None:
         self._dialler = dialler
+        self._by_parent = by_parent
         self._sweep = sweep
         self._limits = limits
         self.counts = TunnelCounts(limits)
@@ -111,10 +122,13 @@ class ConnectTunnel:
         try:
             # Reach the origin, then tell the client, then keep out of the way.
             end = ConnectTunnelProtocol(relay.origin)
-            dialled = await self._dialler.dial(origin, end)
+            if self._by_parent is None:
+                dialled = await self._dialler.dial(origin, end)
+            else:
+                dialled = await self._by_parent.tunnel(origin, end, request.head.fields)
             reply.record.upstream = dialled.address
             taken = reply.take_over(_ESTABLISHED, relay.client)
-            relay.join(taken, TakenOver(end.transport, b"", has_ended=False))
+            relay.join(taken, TakenOver(end.transport, dialled.early, has_ended=False))
             await relay.done
         finally:
             self.counts.leave(request.client.host)

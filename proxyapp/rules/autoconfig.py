@@ -19,7 +19,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from string import Template
 from typing import NamedTuple
 
-from proxyapp.rules import addresses
+from proxyapp.rules import addresses, sharing
 from proxyapp.rules.addresses import Address, Network
 
 MEDIA_TYPE = b"application/x-ns-proxy-autoconfig"
@@ -53,13 +53,18 @@ class _Direct(NamedTuple):
     networks: tuple[Network, ...]
 
 
-def route(host: str, gateways: tuple[str, ...], direct: tuple[str, ...]) -> str:
+def route(
+    host: str,
+    gateways: tuple[str, ...],
+    direct: tuple[str, ...],
+    weights: tuple[int, ...] = (),
+) -> str:
     """Say how a client reaches *host*: DIRECT, or by which proxies, the first one that works.
 
     *gateways* are the proxies as host:port; without any, everything is direct. *direct* lists
     what goes direct beside private hosts and the gateways: names, `.domains` (every name below),
     names with `*` in them, addresses and networks. *host* is spelled as in a URL, so an IPv6
-    address may have brackets.
+    address may have brackets. With *weights* hosts are spread over the proxies, see `sharing`.
     """
     name = _plain(host)
     rules = _rules(gateways, direct)
@@ -70,13 +75,17 @@ def route(host: str, gateways: tuple[str, ...], direct: tuple[str, ...]) -> str:
         return DIRECT
     if any(_pattern(listed).fullmatch(name) for listed in rules.names):
         return DIRECT
-    return _proxies(gateways)
+    return _proxies(sharing.order(name, gateways, weights) if weights else gateways)
 
 
-def pac_text(gateways: tuple[str, ...], direct: tuple[str, ...]) -> str:
+def pac_text(
+    gateways: tuple[str, ...], direct: tuple[str, ...], weights: tuple[int, ...] = ()
+) -> str:
     """Return the PAC that answers as `route` does, in ASCII."""
     rules = _rules(gateways, direct)
     return _PAC.substitute(
+        way="shared(name)" if weights else "PROXIES",
+        sharing=sharing.script(gateways, weights) if weights else "",
         proxies=_quoted(_proxies(gateways) if gateways else DIRECT),
         names=_lines(map(_quoted, rules.names)),
         networks=_lines(_quoted_network(network) for network in rules.networks),
@@ -203,9 +212,9 @@ function FindProxyForURL(url, host) {
       return "DIRECT";
     }
   }
-  return PROXIES;
+  return $way;
 }
-
+$sharing
 // Case, the final dot and brackets don't count.
 function plain(host) {
   var name = host.replace(/[A-Z]+/g, function (letters) {

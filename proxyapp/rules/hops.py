@@ -49,7 +49,7 @@ class Hop:
     """What this hop adds and takes away; made once by `hop`.
 
     *via* holds the Via line for HTTP/1.0 and that for 1.1; it is empty where there is to be none.
-    *credentials* is the line for the next hop alone, where that's a parent proxy that wants one.
+    *credentials* holds the line for the next hop alone, if that's a parent proxy that wants one.
     """
 
     pseudonym: bytes
@@ -57,7 +57,7 @@ class Hop:
     removed: frozenset[bytes]
     adds_client: bool
     via: tuple[bytes, ...]
-    credentials: bytes = b""
+    credentials: tuple[bytes, ...] = ()
 
 
 def hop(pseudonym: bytes, forwarding: Forwarding, tls_upgrade_header: bytes) -> Hop:
@@ -101,8 +101,7 @@ def request_lines(
         sent.append(at.via[head.minor])
     if at.adds_client:
         sent.append(_forwarding_line(client, host, scheme, at.forwarding))
-    if at.credentials:
-        sent.append(at.credentials)
+    sent += at.credentials
     return sent
 
 
@@ -114,8 +113,7 @@ def connect_lines(authority: bytes, fields: Fields, at: Hop) -> list[bytes]:
         sent.append(b"Via: " + fields.combined[b"via"])
     if at.via:
         sent.append(at.via[1])
-    if at.credentials:
-        sent.append(at.credentials)
+    sent += at.credentials
     return sent
 
 

@@ -53,9 +53,9 @@ class Parent:
         return self.where("connect").authority.decode("ascii")
 
     @property
-    def line(self) -> bytes:
-        """The field line that is for this parent alone; empty where there is none."""
-        return b"Proxy-Authorization: " + self.credentials if self.credentials else b""
+    def lines(self) -> tuple[bytes, ...]:
+        """The field line that is for this parent alone, if there is one."""
+        return (b"Proxy-Authorization: " + self.credentials,) if self.credentials else ()
 
     def where(self, scheme: str) -> Origin:
         """Return host and port of the parent under another scheme."""

@@ -16,6 +16,7 @@ class Entrances:
     def __init__(self, listen: Listen) -> None:
         self._listen = listen
         self.ports: dict[str, list[IListeningPort]] = {"proxy": [], "site": []}
+        self._factories: dict[str, IProtocolFactory] = {}
         self.numbers: dict[str, list[int]] = {"proxy": [], "site": []}
 
     def __repr__(self) -> str:
@@ -23,13 +24,19 @@ class Entrances:
 
     def open(self, section: str, descriptions: Iterable[str], factory: IProtocolFactory) -> None:
         """Open those of *section*; raises SystemExit where one can't be."""
+        self._factories[section] = factory
         for description in descriptions:
             try:
-                port = self._listen(description, factory)
+                port = self.open_also(section, description)
             except ListenError as error:
                 raise SystemExit(f"proxyapp: cannot listen on {description}: {error}") from error
-            self.ports[section].append(port)
             self.numbers[section].append(getattr(port.getHost(), "port", 0))
+
+    def open_also(self, section: str, description: str) -> IListeningPort:
+        """Open one more port of a *section* that is open; raises ListenError."""
+        port = self._listen(description, self._factories[section])
+        self.ports[section].append(port)
+        return port
 
     def close(self) -> Deferred[list[None]]:
         """Close them; fires when they are closed. What is known of their numbers stays."""

@@ -90,7 +90,8 @@ class _Building:
         page = SetupSite(self._gateways, automatic.direct, has_pac=automatic.enabled)
         exact: dict[bytes, Responder] = {}
         if automatic.enabled:
-            pac = AutoconfigSite(self._gateways, automatic.direct)
+            weights = (automatic.weights or (1,) * len(automatic.proxy)) * automatic.share
+            pac = AutoconfigSite(self._gateways, automatic.direct, weights)
             exact = dict.fromkeys(autoconfig.PATHS, pac)
             exact |= {setup.PATH: page, setup.PATH + b"/": page}
         if self._config.fetch.path:

@@ -88,11 +88,17 @@ def _unmapped(address: str) -> str:
 
 
 class AutoconfigSite:
-    """Answers /wpad.dat and /proxy.pac; *direct* is what goes direct beside private hosts."""
+    """Answers /wpad.dat and /proxy.pac; *direct* is what goes direct beside private hosts.
 
-    def __init__(self, gateways: Gateways, direct: tuple[str, ...]) -> None:
+    *weights* are those of the listed gateways, none where hosts aren't spread over them.
+    """
+
+    def __init__(
+        self, gateways: Gateways, direct: tuple[str, ...], weights: tuple[int, ...] = ()
+    ) -> None:
         self._gateways = gateways
         self._direct = direct
+        self._weights = weights
 
     async def respond(self, request: Request, reply: Reply) -> None:
         """See Responder; raises NotFound, MethodNotAllowed and PreconditionFailed."""
@@ -107,7 +113,8 @@ class AutoconfigSite:
             return
         if method not in (b"GET", b"HEAD"):
             raise errors.MethodNotAllowed("automatic proxy settings can only be read", (ALLOW,))
-        _answer(request, reply, autoconfig.pac_text(told, self._direct).encode("ascii"))
+        pac = autoconfig.pac_text(told, self._direct, self._weights)
+        _answer(request, reply, pac.encode("ascii"))
 
 
 def _answer(request: Request, reply: Reply, pac: bytes) -> None:

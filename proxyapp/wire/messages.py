@@ -39,11 +39,13 @@ class ResponseHead:
 class OutgoingResponse:
     """A response head about to leave: *lines* as they came from elsewhere, then *fields*.
 
-    What it is as bytes is remembered with it: an answer that is repeated has one head.
+    *came* is the head that it was made of, where there is one. What it is as bytes is remembered
+    with it: an answer that is repeated has one head.
     """
 
     status: int
     reason: bytes
     fields: RawFields
     lines: Sequence[bytes] = ()
+    came: ResponseHead | None = None
     written: bytes = field(default=b"", init=False, compare=False, repr=False)

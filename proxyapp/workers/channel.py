@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Sequence
+from typing import cast
 
 from twisted.internet import protocol
-from twisted.internet.interfaces import IFileDescriptorReceiver, IUNIXTransport
-from twisted.internet.protocol import connectionDone
+from twisted.internet.interfaces import IFileDescriptorReceiver, IReactorSocket, IUNIXTransport
+from twisted.internet.protocol import ServerFactory, connectionDone
 from twisted.logger import Logger
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
@@ -81,8 +83,8 @@ class Channel(LineOnlyReceiver):
             self.transport.loseConnection()
 
 
-class ChannelFactory(protocol.Factory):
-    """Makes one end of a channel, for IReactorSocket.adoptStreamConnection."""
+class _Factory(protocol.Factory):
+    """Makes the one protocol there is."""
 
     noisy = False
 
@@ -92,3 +94,11 @@ class ChannelFactory(protocol.Factory):
     def buildProtocol(self, addr: object) -> Channel:
         """See IProtocolFactory."""
         return self._channel
+
+
+def open_channel(reactor: IReactorSocket, end: socket.socket, channel: Channel) -> None:
+    """Have *channel* speak through *end*, which is closed with it."""
+    end.setblocking(False)
+    factory = cast(ServerFactory, _Factory(channel))
+    reactor.adoptStreamConnection(end.fileno(), socket.AF_UNIX, factory)
+    end.close()

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, formatEvent
+from twisted.logger import (
+    ILogObserver,
+    InvalidLogLevelError,
+    LogEvent,
+    Logger,
+    LogLevel,
+    formatEvent,
+)
 from zope.interface import implementer
 
 from proxyapp.workers.channel import Channel
@@ -71,6 +78,6 @@ def log_event(message: Message, who: str) -> None:
     """Log what the worker called *who* has logged; raises BadMessage."""
     try:
         level = LogLevel.levelWithName(message.text("level"))
-    except ValueError as error:
+    except InvalidLogLevelError as error:
         raise BadMessage("there is no such level") from error
     _log.emit(level, "{text}", text=message.text("text"), log_system=who)

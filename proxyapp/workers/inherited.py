@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import MutableMapping, Sequence
+from contextlib import suppress
 
-from proxyapp.service.among import Among
 from proxyapp.workers.messages import BadMessage, Message, from_line, to_line
 
 # Names the descriptor of the channel.
@@ -40,12 +40,12 @@ class Inherited:
             hello = self._read()
             ini = hello.fields.get("ini")
             self.ini = None if ini is None else hello.text("ini").encode("latin-1")
-            self.among = Among(hello.count("number"), hello.count("count"))
+            self.number = hello.count("number")
         except (OSError, BadMessage) as error:
             raise NoMaster("there is no proxyapp that this process is a worker of") from error
 
     def __repr__(self) -> str:
-        return f"<Inherited by {self.among}>"
+        return f"<Inherited by worker {self.number + 1}>"
 
     def _read(self) -> Message:
         # It says no more before it is answered.
@@ -59,10 +59,8 @@ class Inherited:
 
     def give_up(self, mistakes: Sequence[str]) -> None:
         """Say why this configuration can't be served."""
-        try:
+        with suppress(OSError):  # or nobody wants to know any more
             self.channel.sendall(to_line("mistaken", {"mistakes": list(mistakes)}))
-        except OSError:
-            pass  # nobody wants to know any more
 
 
 def inherited(environ: MutableMapping[str, str]) -> Inherited | None:

@@ -5,29 +5,30 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Mapping
 
-from twisted.internet.interfaces import IReactorCore, IReactorThreads
+from proxyapp.net.reactor import IApplianceReactor
+
+# What each signal calls; nothing happens for None.
+Calls = Mapping[signal.Signals, Callable[[], object] | None]
 
 
-class _Reactor(IReactorCore, IReactorThreads):
-    """What is needed of it."""
-
-
-def heed(reactor: _Reactor, calls: Mapping[signal.Signals, Callable[[], object] | None]) -> None:
-    """Have each signal make its call, or nothing happen for None, as soon as *reactor* runs."""
+def heed(reactor: IApplianceReactor, calls: Calls) -> None:
+    """Have each signal make its call as soon as *reactor* runs."""
     # Not before: the reactor sets its own when it starts.
     reactor.callWhenRunning(_set, reactor, calls)
 
 
-def _set(reactor: _Reactor, calls: Mapping[signal.Signals, Callable[[], object] | None]) -> None:
+def _set(reactor: IApplianceReactor, calls: Calls) -> None:
     for number, call in calls.items():
-        if call is None:
-            signal.signal(number, signal.SIG_IGN)
-        else:
-            signal.signal(number, _caller(reactor, call))
+        signal.signal(number, signal.SIG_IGN if call is None else _Caller(reactor, call))
 
 
-def _caller(reactor: _Reactor, call: Callable[[], object]) -> Callable[[int, object], None]:
-    def arrived(number: int, frame: object) -> None:
-        reactor.callFromThread(call)
+class _Caller:
+    """Makes *call* in the reactor's thread, a moment after its signal came."""
 
-    return arrived
+    def __init__(self, reactor: IApplianceReactor, call: Callable[[], object]) -> None:
+        self._reactor = reactor
+        self._call = call
+
+    def __call__(self, number: int, frame: object) -> None:
+        """See signal.signal."""
+        self._reactor.callFromThread(self._call)

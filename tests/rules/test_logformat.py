@@ -212,7 +212,7 @@ def test_pool() -> None:
 def test_json_has_every_field() -> None:
     """The json format holds all of the record, with the time readable and as a number."""
     line = json.loads(_line("json"))
-    others = {field.name for field in fields(Record)} - {"started", "asked"}
+    others = {field.name for field in fields(Record)} - {"started", "asked", "client_name"}
     others |= _OF_REQUEST.keys() - {"minor"}
     assert set(line) == others | {"time", "epoch", "version"}
     assert line["time"] == "2026-01-02T14:04:05.250+02:00"
@@ -225,6 +225,30 @@ def test_json_has_every_field() -> None:
     assert json.loads(_line("json", user=None))["user"] is None
     assert json.loads(_line("json", url=b""))["url"] == "http://example.com/a?b"
     assert json.loads(_line("json", user_agent=b"\xc3\xa9\xff\n"))["user_agent"] == "é\\xff\n"
+
+
+_NAMED = {
+    "common": r"panel\.lan - ann \[.*",
+    "combined": r"panel\.lan - ann \[.*",
+    "squid": r"1767355445\.263     12 panel\.lan TCP_MISS/200 .*",
+    "pool": r"2026-\S+ panel\.lan:54321 GET .*",
+    "json": r'.*"client_host":"192\.168\.7\.23",.*,"client_name":"panel\.lan"}',
+    "{client} {client_name} {client_host}": r"panel\.lan:54321 panel\.lan 192\.168\.7\.23",
+}
+
+
+@pytest.mark.parametrize("text", _NAMED)
+def test_a_client_with_a_name(text: str) -> None:
+    """A name stands in place of the address; where both have a place, both are there."""
+    assert re.fullmatch(_NAMED[text], _line(text, client_name="panel.lan"))
+
+
+@pytest.mark.parametrize("text", ["{client_name}", "{client_name}:x", "{client_name}|"])
+def test_a_client_without_a_name(text: str) -> None:
+    """Who has no name is shown by the address, and who has neither isn't."""
+    assert _line(text, client_host="fe80::1").startswith("fe80::1")
+    assert _line(text, client_host="").startswith("-")
+    assert _line("{client_name}", client_name='a"b \n') == r"a\x22b\x20\x0a"
 
 
 def test_every_json_name_is_a_placeholder() -> None:

@@ -1,0 +1,69 @@
+"""The sources as a fresh checkout has them, and builds of them in folders of their own."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+# What lies about in a checkout and isn't part of it.
+_LITTER = shutil.ignore_patterns(
+    ".*", "__pycache__", "*.pyc", "*.egg-info", "build", "dist", "dropin.cache", "node_modules"
+)
+# How pip, apt and the scripts that use them say that nobody out there answers.
+_NO_INDEX = re.compile(
+    "No matching distribution|Could not find a version|NewConnectionError|ConnectTimeout"
+    "|Name or service not known|Temporary failure in name resolution|Network is unreachable"
+)
+
+
+def setup() -> ConfigParser:
+    """Return setup.cfg."""
+    found = ConfigParser()
+    found.read(ROOT / "setup.cfg", encoding="utf-8")
+    return found
+
+
+def version() -> str:
+    """Return the version that setup.cfg has."""
+    return setup()["metadata"]["version"]
+
+
+def copy(folder: Path) -> Path:
+    """Copy the sources into *folder*, since setuptools leaves litter; return where they are."""
+    target = folder / "proxyapp-sources"
+    # packaging/debian/build is a script, and no litter.
+    shutil.copytree(ROOT, target, ignore=_LITTER)
+    shutil.copytree(ROOT / "packaging", target / "packaging", dirs_exist_ok=True)
+    return target
+
+
+def run(
+    command: Sequence[str | Path], cwd: Path | None = None, missing: str = r"(?!)"
+) -> subprocess.CompletedProcess[str]:
+    """Run *command*; fail with what it says.
+
+    The test is skipped where the command reached no index of packages, or says what *missing*
+    matches: that it lacks a tool.
+    """
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    said = done.stdout + done.stderr
+    if done.returncode and (found := re.search(missing, said, re.MULTILINE)):
+        pytest.skip(found[0])
+    if done.returncode and _NO_INDEX.search(said):
+        pytest.skip("no index of Python packages is within reach")
+    assert done.returncode == 0, said
+    return done
