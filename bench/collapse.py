@@ -1,4 +1,4 @@
-"""Many clients that ask for one long response at once, which the origin should be asked for once."""
+"""Many clients that ask for one long response at once: the origin should be asked once."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import math
 import secrets
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -45,6 +45,16 @@ _KEY_SIZE = 32
 _log = Logger()
 
 
+class Cells(Protocol):
+    """Where other processes find what we know; net.shared.SharedCells is it."""
+
+    def get(self, key: str, now: float) -> tuple[float, float] | None:
+        """Return what *key* stands for *now*."""
+
+    def put(self, key: str, first: float, second: float, until: float, now: float) -> bool:
+        """Let *key* stand for two numbers; False where there is no room."""
+
+
 class Credentials:
     """Checks claims against the users of *description*, as [auth] users has them.
 
@@ -59,17 +69,20 @@ class Credentials:
         schemes: Collection[Scheme],
         in_thread: InThread,
         seconds: Callable[[], float],
+        secret: bytes = b"",
+        failures: Cells | None = None,
     ) -> None:
+        """Sign with *secret*, if there is one, and keep *failures* where others find them."""
         self._checker: Checker = make_checker(description, realm, in_thread, seconds)
         self._realm = realm
         self._takes_basic = Scheme.BASIC in schemes
         self._takes_digest = Scheme.DIGEST in schemes
         self._seconds = seconds
         self._key = secrets.token_bytes(_KEY_SIZE)
-        self._nonces = Nonces(secrets.token_bytes(_KEY_SIZE))
+        self._nonces = Nonces(secret or secrets.token_bytes(_KEY_SIZE))
         self._right = _Memory(REMEMBERED)
         self._wrong = _Memory(WRONG_REMEMBERED)
-        self._guesses = _Guesses()
+        self._guesses = _Guesses(failures)
         self._waiting: dict[bytes, list[Deferred[bool]]] = {}
 
     def __repr__(self) -> str:
@@ -250,10 +263,15 @@ class _Failures(NamedTuple):
     last: float
 
 
+def _failures_key(client_host: str) -> str:
+    return f"passwords\0{client_host}"
+
+
 class _Guesses:
     """The wrong passwords that each address gave lately; the address longest quiet goes first."""
 
-    def __init__(self) -> None:
+    def __init__(self, shared: Cells | None) -> None:
+        self._shared = shared
         self._under_way: Counter[str] = Counter()
         self._failures: OrderedDict[str, _Failures] = OrderedDict()
 
@@ -285,12 +303,21 @@ class _Guesses:
 
     def failed(self, client_host: str, now: float) -> None:
         """Count a wrong password."""
-        self._failures[client_host] = _Failures(self._of(client_host, now).times + 1, now)
+        failures = _Failures(self._of(client_host, now).times + 1, now)
+        if self._shared is not None and self._shared.put(
+            _failures_key(client_host), *failures, now + FORGIVEN_AFTER, now
+        ):
+            return
+        self._failures[client_host] = failures
         self._failures.move_to_end(client_host)
         if len(self._failures) > MAX_REMEMBERED:
             self._failures.popitem(last=False)
 
     def _of(self, client_host: str, now: float) -> _Failures:
+        if self._shared is not None:
+            found = self._shared.get(_failures_key(client_host), now)
+            if found is not None:
+                return _Failures(int(found[0]), found[1])
         failures = self._failures.get(client_host)
         if failures is None or now - failures.last > FORGIVEN_AFTER:
             return _Failures(0, -math.inf)

@@ -8,17 +8,23 @@ import re
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from twisted.application.service import IService
 from twisted.python import usage
 
-from proxyapp.config import Config, ConfigError, Override, load, users
-from proxyapp.config.judge import make_access, make_spellings
+from proxyapp.config import Config, ConfigError, Override, load, state_folder, users
+from proxyapp.config.judge import make_access, make_spellings, make_ways
 from proxyapp.config.values import WrongValue
 from proxyapp.rules import autoconfighelp
 from proxyapp.rules.access import Access
 from proxyapp.rules.stages import Stages
+
+if TYPE_CHECKING:
+    from proxyapp.workers.inherited import Inherited
+
+# Tells a worker of a master, see workers.inherited.
+WORKER = "PROXYAPP_WORKER"
 
 # A plain TCP endpoint, the port first or by its name; a backslash hides the character behind it.
 _TCP = re.compile(r"tcp6?:(?:(?:[^:\\]|\\.)*:)*?(?:port=)?0*([1-9][0-9]*)(?::.*|\Z)")
@@ -44,6 +50,11 @@ class Options(usage.Options):
     optFlags = [
         ("check", None, "Say whether the configuration is right, and exit."),
         ("autoconfig-help", None, "Print text to paste into DHCP and DNS servers, and exit."),
+        (
+            "reload",
+            None,
+            "Have the service that runs read its ini again; exit.",
+        ),
         ("json", None, "With --prefetch and --cache-...: answer in JSON, one object a line."),
     ]
     optParameters = [
@@ -71,6 +82,16 @@ class Options(usage.Options):
         self._path: Path | None = None
         self._listeners: list[str] = []
         self._overrides: list[Override] = []
+        # What came from the master, where this is one of its workers.
+        self.part: Inherited | None = None
+        # What stands behind `proxyapp`, and the folder that it was given in.
+        self.arguments: list[str] = []
+        self.folder = os.getcwd()
+
+    def parseOptions(self, options: list[str] | None = None) -> None:
+        """See usage.Options; workers are started with the same ones."""
+        self.arguments = sys.argv[1:] if options is None else [*options]
+        super().parseOptions(options)  # type: ignore[no-untyped-call]  # as above
 
     def opt_config(self, path: str) -> None:
         """The ini file."""
@@ -123,7 +144,7 @@ class Options(usage.Options):
         if self._listeners:
             self._override("proxy.listen", "\n".join(self._listeners), "--listen")
         try:
-            self.config = load(self._path, self._overrides, os.environ)
+            self._load()
         except ConfigError as error:
             lines = ("the configuration is wrong", *error.mistakes)
             if self["explain"] is not None or any(self._tools()):
@@ -142,6 +163,22 @@ class Options(usage.Options):
         if self["autoconfig-help"]:
             print(_autoconfig_help(self.config), end="")
             sys.exit(0)
+
+    def _load(self) -> None:
+        if self["reload"]:
+            # Whatever is wrong with the ini, it's for the service to say.
+            sys.exit(_reload(state_folder(self._path, self._overrides, os.environ)))
+        if WORKER not in os.environ:
+            self.config = load(self._path, self._overrides, os.environ)
+            return
+        from proxyapp.workers import inherited
+
+        self.part = inherited.inherited(os.environ)
+        try:
+            self.config = load(self._path, self._overrides, os.environ, self.part.ini)
+        except ConfigError as error:
+            self.part.give_up(error.mistakes)
+            sys.exit(1)
 
     @property
     def has_event_log(self) -> bool:
@@ -176,6 +213,19 @@ def _ask_service(option: str, value: str, config: Config, is_json: bool) -> int:
 
     terminal = cachetool.Terminal(sys.stdin, sys.stdout, sys.stderr, is_json)
     return cachetool.run(option, value, config.proxyapp.state_dir, terminal)
+
+
+def _reload(state_dir: Path) -> int:
+    """Have the service that runs read its ini again; return the exit status."""
+    from proxyapp import reloading
+
+    return reloading.run(state_dir, sys.stderr)
+
+
+def _end_in_vain() -> None:
+    """End with exit status 1, which twistd has no other way to while the reactor runs."""
+    sys.stdout.flush()
+    os._exit(1)
 
 
 def _summary(config: Config) -> str:
@@ -238,7 +288,8 @@ def _stages(config: Config, access: Access) -> Stages:
     asks_everybody = bool(config.auth.users) and config.auth.required
     # Logs name the same addresses over and over, and the kernel takes four calls to answer.
     is_own = functools.lru_cache(maxsize=4096)(local.is_own)
-    return Stages(access, asks_everybody, is_own, _ports(config.proxy.listen))
+    ports, ways = _ports(config.proxy.listen), make_ways(config)
+    return Stages(access, asks_everybody, is_own, ports, ways)
 
 
 def _beyond_loopback(listeners: tuple[str, ...]) -> tuple[str, ...]:
@@ -259,11 +310,22 @@ def makeService(options: Options) -> IService:
     ini need none of it, and the reactor may only be imported once it is chosen.
     """
     from proxyapp import service
+    from proxyapp.net import notify
     from proxyapp.net import reactor as appliance
+    from proxyapp.workers import events
+    from proxyapp.workers.master import Master
+    from proxyapp.workers.process import Command, command_line
+    from proxyapp.workers.worker import Worker
 
     if "twisted.internet.reactor" not in sys.modules:
         appliance.install()
     from twisted.internet import reactor
 
-    built = service.build(options.config, cast(appliance.IApplianceReactor, reactor))
+    needed = cast(appliance.IApplianceReactor, reactor)
+    if options.part is not None:
+        return Worker(options.config, needed, options.part, events.observer())
+    line = command_line(sys.orig_argv, sys.argv[1:], options.arguments)
+    environ = {name: text for name, text in os.environ.items() if name not in notify.VARIABLES}
+    command = Command(tuple(line), options.folder, environ)
+    built = Master(options.config, command, needed, notify.notifier(os.environ), _end_in_vain)
     return service.with_event_log(built, options.config) if options.has_event_log else built

@@ -94,7 +94,7 @@ def test_every_command_has_its_works(command: str) -> None:
     """No command is accepted that nothing answers, and no two works share a name."""
     names = [work.name for work in works.COMMANDS[command]]
     assert len(set(names)) == len(names)
-    assert names or command in ("idle", "fetch")
+    assert names or command in ("idle", "fetch", "cache")
 
 
 @pytest.mark.parametrize(
@@ -247,10 +247,15 @@ def test_free_ports_differ() -> None:
     assert len(set(ports)) == 5
 
 
-def test_accepted_is_read_from_the_status_page() -> None:
-    """The first of the three counters is the one that counts connections."""
+def test_counts_are_read_from_the_status_page() -> None:
+    """The first of the three counters counts connections, the last one requests."""
     page = b"Active connections: 2 \nserver accepts handled requests\n 31 32 5000 \nReading: 0 \n"
-    assert origin.accepted_in(page) == 31
+    assert origin.counts_in(page) == (31, 5000)
+
+
+def test_counts_are_without_the_one_that_asks() -> None:
+    """Asking twice makes a connection and a request more."""
+    assert origin.Counts(33, 5010).since(origin.Counts(31, 5000)) == (1, 9)
 
 
 def answered(response: bytes) -> client.Answer:

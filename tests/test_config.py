@@ -55,7 +55,9 @@ def test_default_numbers() -> None:
     given = config.load(None, (), {})
     assert dataclasses.astuple(given.pool) == (10, 256, 4096, 10.0, 60.0, 10.0, 60.0, 60.0, 1)
     assert dataclasses.astuple(given.dns) == ((), 600.0, 10.0, ())
-    assert dataclasses.astuple(given.tunnel) == (frozenset({443, 563, 8443}), 3600.0, 256, 8192)
+    tunnel = (frozenset({443, 563, 8443}), 3600.0, 256, 8192, 3600.0)
+    assert dataclasses.astuple(given.tunnel) == tunnel
+    assert (given.proxyapp.workers, given.proxyapp.drain_timeout) == (1, 30.0)
     assert dataclasses.astuple(given.limits) == (8192, 512, 65536, 128, 20.0, 60.0, 60.0, 0)
 
 

@@ -46,7 +46,19 @@ FLOORS: dict[str, set[str]] = {
     "against": GROUND,
     "controlclient": set(),
     "cachetool": {"rules", "controlclient"},
-    "tap": {"config", "rules", "explain", "against", "cachetool", "net", "service"},
+    "reloading": set(),
+    "workers": EXCHANGE | {"server", "service"},
+    "tap": {
+        "config",
+        "rules",
+        "explain",
+        "against",
+        "cachetool",
+        "reloading",
+        "net",
+        "service",
+        "workers",
+    },
 }
 # Floors without I/O and without a clock, and what would bring them either.
 PURE = ("errors", "wire", "rules")

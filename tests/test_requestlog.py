@@ -266,7 +266,8 @@ def test_a_failed_reopen_keeps_the_old_sink(clock: Clock, events: Sequence[LogEv
     log.close()
     assert bytes(sink.received) == b"one\ntwo\n"
     assert _texts(events) == [
-        "The request log scripted can't go on in a new file (Permission denied); the old one goes on"
+        "The request log scripted can't go on in a new file (Permission denied);"
+        " the old one goes on"
     ]
 
 

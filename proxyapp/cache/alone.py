@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from proxyapp import stream
+from proxyapp import errors, stream
 from proxyapp.cache import serving
 from proxyapp.cache.sinks import Tee
-from proxyapp.cache.wanted import Means, Place
+from proxyapp.cache.wanted import Means, Place, is_worth_keeping
 from proxyapp.exchange import Reply, ReplyAround, Request
 from proxyapp.rules.caching import storing
 from proxyapp.rules.caching.stored import Stored
@@ -46,7 +46,7 @@ class Alone(ReplyAround):
         self._place = place
         self._means = means
         self._on_stored = on_stored
-        self._asked_at = means.seconds()
+        self.asked_at = means.seconds()
         self._tee: Tee | None = None
 
     def pass_on(self, head: OutgoingResponse, body: bytes) -> None:
@@ -62,7 +62,12 @@ class Alone(ReplyAround):
         if stored is not None:
             total = body.length if body.kind is Kind.LENGTH else None
             growing = self._means.store.begin(self._place.key, stored, total)
-        sink = self.inner.begin(serving.forwarded(head, growing is not None), body, is_last)
+        try:
+            sink = self.inner.begin(serving.forwarded(head, growing is not None), body, is_last)
+        except errors.ExchangeError:
+            if growing is not None:
+                growing.abandon()
+            raise
         if growing is None:
             return sink
         self._tee = Tee(growing, sink)
@@ -70,8 +75,10 @@ class Alone(ReplyAround):
 
     def end(self, is_complete: bool) -> None:
         """The answer is over."""
-        if self._tee is not None:
-            self._tee.end(is_complete)
+        tee = self._tee
+        if tee is not None:
+            is_kept = is_worth_keeping(self._means, self._place, tee.stored, is_complete)
+            tee.end(is_complete, is_kept)
 
     def _stored(self, head: OutgoingResponse) -> Stored | None:
         """Return what is stored of *head*, None where it may not be."""
@@ -83,4 +90,4 @@ class Alone(ReplyAround):
             return None
         self._on_stored(self._place)
         now = self._means.seconds()
-        return storing.stored(request.head, response, policy, self._asked_at, now, request.ttl)
+        return storing.stored(request.head, response, policy, self.asked_at, now, request.ttl)

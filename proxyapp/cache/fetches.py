@@ -14,6 +14,8 @@ from proxyapp.rules.memory import room
 # That answers go to one client only is remembered for this long, in seconds: nobody waits for
 # such an answer in vain.
 _UNSHARED_FOR = 120.0
+# Of longer keys it isn't: clients choose them.
+_LONGEST_REMEMBERED = 1024
 _CONDITIONS = (b"if-none-match", b"if-modified-since", b"if-range")
 # Whoever says one of these has wishes of its own about what is good enough.
 _WISHES = (b"cache-control", b"pragma")
@@ -26,6 +28,7 @@ class Fetches:
         self._means = means
         self._shared: dict[bytes, Fill | DistantFill] = {}
         self._unshared: dict[bytes, float] = {}
+        self._outdated: dict[bytes, float] = {}
 
     def __repr__(self) -> str:
         return f"<Fetches {len(self._shared)}>"
@@ -55,7 +58,7 @@ class Fetches:
 
     def validate(self, request: Request, place: Place, entry: Entry) -> None:
         """Ask in the background whether *entry* is still right."""
-        if place.key not in self._shared:
+        if place.key not in self._shared and request.head.method == b"GET":
             asking = parts.validating(request.head, entry.stored)
             wanted = Wanted(request, asking, place, entry)
             fill = self._shared_fill(wanted, is_kept_up=True)
@@ -66,9 +69,13 @@ class Fetches:
 
     def outdate(self, key: bytes) -> None:
         """What is being fetched for *key* may be old already."""
-        fill = self._shared.pop(key, None)
-        if isinstance(fill, Fill):
-            fill.is_outdated = True
+        self._shared.pop(key, None)
+        room(self._outdated)[key] = self._means.seconds()
+
+    def check(self, key: bytes, asked_at: float) -> None:
+        """What was asked for at *asked_at* is stored under *key* now."""
+        if self._outdated.get(key, -1.0) >= asked_at:
+            self._means.store.invalidate(key)
 
     def _wanted(
         self, request: Request, place: Place, entry: Entry | None
@@ -80,7 +87,7 @@ class Fetches:
             asking = parts.validating(head, entry.stored)
             return Wanted(request, asking, place, entry), True, False
         if b"range" in fields:
-            if place.rule.range is OnRange.FILL:
+            if place.rule.range is OnRange.FILL and not self.is_unshared(place):
                 return Wanted(request, parts.unconditional(head), place), True, True
             return Wanted(request, head, place, entry), False, False
         if entry is not None and entry.extents and entry.extents[0][0] == 0:
@@ -121,8 +128,11 @@ class Fetches:
 
     def _ended(self, fill: Fill) -> None:
         key = fill.wanted.place.key
+        was_shared = self._shared.get(key) is fill
         self._forget(key, fill)
+        self.check(key, fill.began_at)
         if isinstance(fill.outcome, Passed):
-            room(self._unshared)[key] = self._means.sweep.now + _UNSHARED_FOR
+            if was_shared and len(key) <= _LONGEST_REMEMBERED:
+                room(self._unshared)[key] = self._means.sweep.now + _UNSHARED_FOR
         elif fill.outcome is not None:
             self._unshared.pop(key, None)

@@ -17,7 +17,7 @@ from proxyapp import errors, stream
 from proxyapp.cache.claims import Claim
 from proxyapp.cache.growing import Growing
 from proxyapp.cache.intake import AskAgain, Intake
-from proxyapp.cache.member import Member
+from proxyapp.cache.member import Member, wake
 from proxyapp.cache.taking import Taking
 from proxyapp.cache.wanted import Means, Outcome, Passed, Ready, Wanted
 from proxyapp.exchange import Reply, Request
@@ -26,6 +26,7 @@ from proxyapp.net.timers import NEVER, Sweep
 from proxyapp.rules.caching import parts
 from proxyapp.rules.caching.stored import Stored
 from proxyapp.wire import headers
+from proxyapp.wire.headers import NO_FIELDS
 from proxyapp.wire.messages import RequestHead
 
 _log = Logger()
@@ -56,7 +57,7 @@ class Fill:
         self.wanted = wanted
         self.outcome: Outcome | None = None
         self.over = Wakeup()
-        self.is_outdated = False  # somebody changed the resource meanwhile
+        self.began_at = means.seconds()
         self._means = means
         self._on_end = on_end
         self._is_kept_up = is_kept_up
@@ -79,8 +80,10 @@ class Fill:
 
     def as_it_came(self, stored: Stored) -> Stored:
         """Return *stored* for the one that it was fetched for, with what isn't stored of it."""
-        lines = self._intake.came.lines_without(_AGE)
-        return replace(stored, fields=headers.of_lines(lines))
+        came = self._intake.came
+        if came is NO_FIELDS:
+            return stored
+        return replace(stored, fields=headers.of_lines(came.lines_without(_AGE)))
 
     def join(self, reply: Reply) -> Member:
         """Wait for it; the first who does begins it."""
@@ -95,12 +98,26 @@ class Fill:
     def leave(self, member: Member) -> None:
         """*member* is gone, or has what it wanted."""
         self._members.remove(member)
-        outcome = self.outcome
-        if self._task is None or self._is_kept_up or isinstance(outcome, Ready):
-            return
-        is_its_own = isinstance(outcome, Passed) and outcome.reply is member.reply
-        if is_its_own or (not self._members and not self._is_nearly_done()):
+        if self._is_useless():
+            # Not at once: who leaves may be deep inside the connection that the fetch reads from,
+            # or the fetch itself may be at work.
+            self._means.clock.callLater(0, self._give_up)
+
+    def _give_up(self) -> None:
+        if self._task is not None and self._is_useless():
             self._task.cancel()
+
+    def _is_useless(self) -> bool:
+        """Does it go on for nobody?"""
+        outcome = self.outcome
+        if self._task is None or isinstance(outcome, Ready):
+            return False
+        if isinstance(outcome, Passed):
+            return all(member.reply is not outcome.reply for member in self._members)
+        if self._members or self._is_nearly_done():
+            return False
+        is_stored = outcome is None or outcome.is_kept
+        return not (self._is_kept_up and is_stored)
 
     def _leader(self) -> Reply | None:
         return self._members[0].reply if self._members else None
@@ -124,8 +141,9 @@ class Fill:
             request = _asked(self.wanted.request, asking)
             try:
                 await self._means.origin.respond(request, Taking(self._intake, self._leader()))
+                self._intake.check()
             except AskAgain:
-                asking = parts.unconditional(self.wanted.request.head)
+                asking = self.wanted.afresh().asking
             except errors.OriginFault as error:
                 again = self._again()
                 if again is None or self._resumption is None:
@@ -151,11 +169,12 @@ class Fill:
     def _ended(self, outcome: Exception | None) -> None:
         self._task = None
         error = None if outcome is None else _as_error(outcome)
-        self._intake.end(error)
-        if self.is_outdated:
-            self._means.store.invalidate(self.wanted.place.key)
-        self._release()
+        try:
+            self._intake.end(error)
+        except Exception:  # whoever waits has to hear of the end all the same
+            _log.failure("a mistake of ours kept a response from being stored")
         self._on_end(self)
+        self._release()
         if self.outcome is None:
             self._tell(error or errors.InternalError("the origin's answer got lost"))
         self.over.happen(error)
@@ -183,7 +202,7 @@ class Fill:
     def _tell(self, error: errors.ExchangeError | None) -> None:
         for member in tuple(self._members):
             if not member.settled.has_happened:
-                member.settled.happen(error)
+                wake(member.settled, error)
 
 
 def _asked(request: Request, head: RequestHead) -> Request:

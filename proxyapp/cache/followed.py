@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from proxyapp import errors
+from proxyapp.cache.member import wake
 from proxyapp.net.task import Wakeup
 from proxyapp.rules.caching.stored import Stored
 
@@ -87,7 +88,7 @@ class Followed:
         """Wake those who wait for more."""
         waiting, self._waiting = self._waiting, []
         for wakeup in waiting:
-            wakeup.happen()
+            wake(wakeup)
 
     def _end(self, error: errors.ExchangeError | None) -> None:
         self.is_over = True

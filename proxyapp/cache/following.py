@@ -6,7 +6,7 @@ from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from proxyapp import errors
-from proxyapp.cache.growing import Growing
+from proxyapp.cache.followed import Followed
 from proxyapp.net import sendfile
 from proxyapp.net import transport as net_transport
 from proxyapp.net.task import Wakeup
@@ -20,7 +20,7 @@ _STEP = 64 * 1024
 
 
 async def follow(
-    growing: Growing, sink: Sink, sweep: Sweep, start: int, end: int | None = None
+    growing: Followed, sink: Sink, sweep: Sweep, start: int, end: int | None = None
 ) -> None:
     """Send *growing* from *start* up to *end*, or all of it, to *sink*.
 
@@ -34,8 +34,11 @@ async def follow(
         await reader.copy()
     finally:
         growing.leave(reader)
-    if growing.error is not None and (end is None or reader.position < end):
-        raise growing.error
+    if end is None or reader.position < end:
+        if growing.error is not None:
+            raise growing.error
+        if end is not None:
+            raise errors.ResponseIncomplete("the response ended before its promised length")
     sink.finish(NO_FIELDS)
 
 
@@ -44,7 +47,7 @@ class _Reader:
     """One client's place in a growing body."""
 
     def __init__(
-        self, growing: Growing, sink: Sink, sweep: Sweep, start: int, end: int | None
+        self, growing: Followed, sink: Sink, sweep: Sweep, start: int, end: int | None
     ) -> None:
         self._growing = growing
         self._sink = sink
@@ -52,6 +55,7 @@ class _Reader:
         self.position = start
         self._end = end
         self._go_on: Wakeup | None = None
+        self._awaited: Wakeup | None = None
 
     async def send_from_file(self) -> None:
         """Let the kernel send what the store has, until the end or the store takes no more."""
@@ -99,7 +103,7 @@ class _Reader:
         try:
             while not self._is_done():
                 if self._go_on is not None:
-                    await self._go_on
+                    await self._wait(self._go_on)
                 elif (there := self._limit(self._growing.end) - self.position) > 0:
                     self._write(min(there, _STEP))
                 else:
@@ -109,7 +113,10 @@ class _Reader:
             sink.transport.unregisterProducer()
 
     def _write(self, size: int) -> None:
-        piece = self._growing.read(self.position, size)
+        try:
+            piece = self._growing.read(self.position, size)
+        except OSError as error:
+            raise errors.InternalError("a stored body can't be read any more") from error
         if not piece:
             raise errors.InternalError("a stored body is shorter than it was")
         self._sink.write(piece)
@@ -118,7 +125,14 @@ class _Reader:
     async def _more(self) -> None:
         if not self._growing.is_over:
             self._sink.flush()
-            await self._growing.more(self.position)
+            await self._wait(self._growing.more(self.position))
+
+    async def _wait(self, wakeup: Wakeup) -> None:
+        self._awaited = wakeup
+        try:
+            await wakeup
+        finally:
+            self._awaited = None
 
     def _moved(self, size: int) -> None:
         self.position += size
@@ -137,8 +151,9 @@ class _Reader:
         return net_transport.owed(self._sink.transport) or None
 
     def _stalled(self) -> None:
-        if self._go_on is not None:
-            self._go_on.happen(self._sink.stalled())
+        # Whatever it waits for: the client has had the time to take what there was before.
+        if self._awaited is not None:
+            self._awaited.happen(self._sink.stalled())
 
     # IPushProducer, for the client's connection.
 

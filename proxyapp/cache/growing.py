@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from proxyapp import errors
 from proxyapp.cache.bodies import GrowingBody
-from proxyapp.cache.entry import Entry, StoreFull
+from proxyapp.cache.entry import StoreFull
 from proxyapp.cache.followed import Followed
 
 
@@ -61,7 +61,14 @@ class Growing(Followed):
     # What the fetch says.
 
     def write(self, data: bytes) -> None:
-        """Take the next bytes."""
+        """Take the next bytes; more than there should be is no part of one whole."""
+        if self.is_over:
+            return
+        if self.total is not None and self.end + len(data) > self.total:
+            self.abandon(errors.ResponseIncomplete("the origin sent more than it had promised"))
+            return
+        if self._body.descriptor < 0:
+            self._is_kept = False  # the store was stopped
         if self._is_kept:
             try:
                 self._body.write(data)
@@ -76,27 +83,34 @@ class Growing(Followed):
             self._wait_for_disk()
         self._grew()
 
-    def finish(self) -> Entry | None:
-        """The content is complete; return what is stored, None where it isn't."""
+    def finish(self) -> None:
+        """The content is complete: it is stored, if there is room."""
         self.total = self.end
         try:
-            return self._body.finish() if self._is_kept else None
+            if self._is_kept:
+                self._body.finish()
         except StoreFull:
-            return None
+            self._is_kept = False
         finally:
             self._end(None)
 
-    def fail(self, error: errors.ExchangeError) -> Entry | None:
-        """No more comes, because of *error*; return what is left in the store, if anything."""
-        entry = self._body.suspend() if self._is_kept else None
-        self._end(error)
-        return entry
+    def fail(self, error: errors.ExchangeError) -> None:
+        """No more comes, because of *error*: what there is may be gone on with later."""
+        try:
+            if self._is_kept:
+                self._body.suspend()
+        finally:
+            self._end(error)
 
-    def abandon(self) -> None:
-        """What came isn't part of one whole: nothing is kept."""
-        if self._is_kept:
-            self._body.abandon()
-        self._end(errors.ResponseIncomplete("the origin's content changed inside the response"))
+    def abandon(self, error: errors.ExchangeError | None) -> None:
+        """No more comes, because of *error* if there is one, and nothing is kept."""
+        if error is None:
+            self.total = self.end
+        try:
+            if self._is_kept:
+                self._body.abandon()
+        finally:
+            self._end(error)
 
     def pulled_by(self, source: Pausable | None) -> None:
         """Remember who brings the bytes, to hold it where the store can't take them."""
@@ -113,8 +127,7 @@ class Growing(Followed):
     def moved(self, reader: object, position: int) -> None:
         """See Followed."""
         self._readers[reader] = position
-        if self._tail:
-            self._release()
+        self._release()
 
     def read(self, position: int, most: int) -> bytes:
         """See Followed."""
@@ -124,20 +137,29 @@ class Growing(Followed):
         return self._tail[start : start + most]
 
     def _hold(self) -> None:
-        if self._readers and self._source is not None:
+        """Let the origin wait; where nobody reads, until it has waited for too long."""
+        if self._source is not None:
             self._source.pauseProducing()
-        elif not self._readers:
-            self._tail = b""
 
     def _wait_for_disk(self) -> None:
-        source = self._source
-        if source is not None:
-            source.pauseProducing()
-            self._body.caught_up().addCallback(lambda _: source.resumeProducing())
+        if self._source is not None:
+            self._source.pauseProducing()
+            self._body.caught_up().addCallback(self._caught_up, self._source)
+
+    def _caught_up(self, _: None, source: Pausable) -> None:
+        # Another fetch may use that connection by now.
+        if self._source is source and not self._tail:
+            source.resumeProducing()
 
     def _release(self) -> None:
         """Let the origin go on once everybody has the tail."""
-        if self._tail and all(position >= self.end for position in self._readers.values()):
+        if not (self._tail and self._readers):
+            return
+        is_taken = all(position >= self.end for position in self._readers.values())
+        if is_taken:
             self._tail = b""
-            if self._source is not None:
-                self._source.resumeProducing()
+        if self._source is not None:
+            # It waits in vain only if nobody takes anything at all.
+            self._source.resumeProducing()
+            if not is_taken:
+                self._source.pauseProducing()

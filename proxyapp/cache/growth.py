@@ -151,7 +151,13 @@ class DiskGrowth:
         self._growing.discard(body)
         self._room.put_back(body.size, is_kept=False)
         self._room.written += body.size
-        descriptor, folder = os.dup(body.descriptor), self._folder
+        folder = self._folder
+        try:
+            descriptor = os.dup(body.descriptor)
+        except OSError:  # none is left, so there is no time to lose
+            if file.is_new:
+                folder.unlink_growing(file.id)
+            return
 
         def unlink() -> None:
             try:

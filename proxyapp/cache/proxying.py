@@ -9,13 +9,13 @@ from proxyapp.cache.distant import DistantFill
 from proxyapp.cache.entry import Entry, EntryGone
 from proxyapp.cache.fetches import Fetches
 from proxyapp.cache.fill import Fill
+from proxyapp.cache.followed import Followed
 from proxyapp.cache.following import follow
-from proxyapp.cache.growing import Growing
 from proxyapp.cache.serving import Why
 from proxyapp.cache.wanted import Means, Passed, Place, Ready
 from proxyapp.cache.witness import Witness
 from proxyapp.exchange import Reply, Request
-from proxyapp.rules.caching import keys, reuse, varying
+from proxyapp.rules.caching import keys, parts, reuse, varying
 from proxyapp.rules.caching.reuse import Use
 from proxyapp.rules.caching.rules import CacheRules
 from proxyapp.rules.caching.stored import Stored
@@ -61,7 +61,7 @@ class CachingProxy:
         elif head.method == b"GET":
             await self._fetch(request, reply, place, entry)
         else:
-            await self._pass(request, reply)
+            await self._pass_head(request, reply, place, entry)
 
     def _place(self, origin: Origin, path: bytes) -> Place:
         rule = self._rules.find(origin, path)
@@ -93,11 +93,11 @@ class CachingProxy:
             return False
         now = self._means.seconds()
         use = reuse.judge(request.head, entry.stored, place.rule.policy, now)
-        if use is Use.VALIDATE or not await self._serve(entry, request, reply, place, Why.HIT):
+        if use is Use.VALIDATE:
             return False
         if use is Use.STALE_WHILE_REVALIDATE:
             self._fetches.validate(request, place, entry)
-        return True
+        return await self._serve(entry, request, reply, place, Why.HIT)
 
     async def _serve(
         self,
@@ -138,6 +138,16 @@ class CachingProxy:
         finally:
             witness.end(is_complete)
 
+    async def _pass_head(
+        self, request: Request, reply: Reply, place: Place, entry: Entry | None
+    ) -> None:
+        """Let the origin answer HEAD; if it fails, a stale *entry* may do."""
+        try:
+            await self._pass(request, reply)
+        except errors.OriginFault:
+            if not await self._serve_stale(entry, request, reply, place):
+                raise
+
     async def _pass_alone(self, request: Request, reply: Reply, place: Place) -> None:
         """Let the origin answer this client only, as it was the last time.
 
@@ -151,6 +161,7 @@ class CachingProxy:
             is_complete = True
         finally:
             alone.end(is_complete)
+            self._fetches.check(place.key, alone.asked_at)
 
     async def _fetch(
         self, request: Request, reply: Reply, place: Place, entry: Entry | None
@@ -188,17 +199,22 @@ class CachingProxy:
             await member.settled
             return await self._take(fill, request, reply, place, why)
         except errors.OriginFault:
-            if reply.has_begun or entry is None or not self._may_be_stale(request, place, entry):
-                raise
-            if not await self._serve(entry, request, reply, place, Why.STALE):
+            if not await self._serve_stale(entry, request, reply, place):
                 raise
             return True
         finally:
             fill.leave(member)
 
-    def _may_be_stale(self, request: Request, place: Place, entry: Entry) -> bool:
+    async def _serve_stale(
+        self, entry: Entry | None, request: Request, reply: Reply, place: Place
+    ) -> bool:
+        """Answer with *entry* though the origin can't be asked; say whether that could be."""
+        if entry is None or reply.has_begun:
+            return False
         now, policy = self._means.seconds(), place.rule.policy
-        return reuse.may_be_stale(request.head, entry.stored, policy, now)
+        if not reuse.may_be_stale(request.head, entry.stored, policy, now):
+            return False
+        return await self._serve(entry, request, reply, place, Why.STALE)
 
     async def _take(
         self, fill: Fill | DistantFill, request: Request, reply: Reply, place: Place, why: Why
@@ -211,7 +227,7 @@ class CachingProxy:
             await fill.over
             return True
         stored = outcome.entry.stored if isinstance(outcome, Ready) else None
-        if isinstance(outcome, Growing):
+        if isinstance(outcome, Followed):
             stored = outcome.stored
         if stored is None or varying.select(request.head, (stored,), _itself) is None:
             return False
@@ -221,31 +237,40 @@ class CachingProxy:
             stored = fill.as_it_came(stored)
         if isinstance(outcome, Ready):
             return await self._serve(outcome.entry, request, reply, place, why, stored)
-        assert isinstance(outcome, Growing)
-        return await self._follow(outcome, stored, request, reply, place, why)
+        assert isinstance(outcome, Followed)
+        # An origin that was asked for a part, and sends all: to ask again would be of no use.
+        is_final = isinstance(fill, Fill) and fill.wanted.asking is request.head
+        return await self._follow(outcome, stored, request, reply, place, why, is_final)
 
     async def _follow(
         self,
-        growing: Growing,
+        growing: Followed,
         stored: Stored,
         request: Request,
         reply: Reply,
         place: Place,
         why: Why,
+        is_final: bool,
     ) -> bool:
-        """Send what grows, under the head *stored*; False where its part is too far ahead."""
+        """Send what grows, under the head *stored*.
+
+        False where that can't be just the part that is asked for, or that is too far ahead; if
+        this *is_final* then the client gets all of it, or waits.
+        """
         total = growing.total
         lines = serving.status_lines(stored, place.rule.policy, self._means.seconds(), why)
         selected = serving.select(request.head, stored, total, lines)
+        if selected.pieces is not None and len(selected.pieces) > 1 and is_final:
+            whole = parts.unconditional(request.head)
+            selected = serving.select(whole, stored, total, lines)
         start, end = 0, total
-        if selected.pieces is not None:
-            part = selected.pieces[0] if len(selected.pieces) == 1 else None
-            if selected.pieces and not isinstance(part, ByteRange):
+        if selected.pieces:
+            part = selected.pieces[0]
+            if len(selected.pieces) > 1 or not isinstance(part, ByteRange):
                 return False
-            if isinstance(part, ByteRange):
-                start, end = part.offset, part.end
-                if start > growing.end + _AHEAD:
-                    return False
+            start, end = part.offset, part.end
+            if start > growing.end + _AHEAD and not is_final:
+                return False
         _note(reply, stored, why)
         if selected.pieces == ():
             reply.pass_on(selected.head, b"")

@@ -66,7 +66,8 @@ class GrowingSink:
 
     def __init__(self, growing: Growing, stall_timeout: float, skip: int = 0) -> None:
         self.transport: Transport = Inlet(growing)
-        self.stall_timeout = stall_timeout
+        # A reader that takes nothing is to go first: it may be the only one.
+        self.stall_timeout = 2 * stall_timeout
         self._growing = growing
         self._skip = skip
 
@@ -128,6 +129,7 @@ class Tee:
     def __init__(self, body: GrowingBody, sink: Sink) -> None:
         self.transport = sink.transport
         self.stall_timeout = sink.stall_timeout
+        self.stored = body.stored
         self._body: GrowingBody | None = body
         self._sink = sink
 
@@ -156,13 +158,15 @@ class Tee:
         """See Sink."""
         return self._sink.stalled()
 
-    def end(self, is_complete: bool) -> None:
-        """No more comes: keep what there is."""
+    def end(self, is_complete: bool, is_kept: bool) -> None:
+        """No more comes: keep what there is, if it *is_kept*."""
         body, self._body = self._body, None
         if body is None:
             return
-        if not is_complete:
+        if not is_kept:
+            body.abandon()
+        elif not is_complete:
             body.suspend()
-            return
-        with contextlib.suppress(StoreFull):
-            body.finish()
+        else:
+            with contextlib.suppress(StoreFull):
+                body.finish()

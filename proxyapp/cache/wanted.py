@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from twisted.internet.interfaces import IReactorTime
@@ -13,8 +13,10 @@ from proxyapp.cache.growing import Growing
 from proxyapp.cache.store import CacheStore
 from proxyapp.exchange import Reply, Request, Responder
 from proxyapp.net.timers import Sweep
+from proxyapp.rules.caching import freshness, parts
 from proxyapp.rules.caching.arrival import Present
 from proxyapp.rules.caching.rules import CacheRule
+from proxyapp.rules.caching.stored import Stored
 from proxyapp.wire.messages import RequestHead
 
 
@@ -61,12 +63,22 @@ class Wanted:
         """What the answer may be about."""
         return None if self.entry is None else Present(self.entry.stored, self.continues_at)
 
+    def afresh(self) -> Wanted:
+        """Return what is wanted if all that is there already is of no use."""
+        asking = parts.unconditional(self.request.head)
+        return replace(self, asking=asking, entry=None, continues_at=None)
+
+    @property
+    def is_of_part(self) -> bool:
+        """Does the client want only a part of what the origin is asked for?"""
+        return b"range" in self.request.head.fields and b"range" not in self.asking.fields
+
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """The response may not be shared; it goes to one client, by *reply*."""
+    """The response may not be shared; it goes to one client, by *reply*, or to nobody."""
 
-    reply: Reply
+    reply: Reply | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +87,24 @@ class Ready:
 
     entry: Entry
     was_there: bool
+
+
+def is_worth_keeping(means: Means, place: Place, stored: Stored, is_whole: bool) -> bool:
+    """Is what came of *stored* to replace what is there under the same key?
+
+    Not if that was asked for later and came sooner; nor does a part replace a whole that is still
+    of use, be it only for when the origin can't be reached.
+    """
+    now = means.seconds()
+    for entry in means.store.variants(place.key):
+        if not entry.is_complete or entry.stored.varying != stored.varying:
+            continue
+        # What comes from the future comes from before the clock was set.
+        if stored.arrived_at < entry.stored.arrived_at <= now:
+            return False
+        if not is_whole and freshness.terms(entry.stored, place.rule.policy).failing_until > now:
+            return False
+    return True
 
 
 Outcome: TypeAlias = Passed | Ready | Growing

@@ -55,7 +55,7 @@ class Witness(ReplyAround):
     def end(self, is_complete: bool) -> None:
         """The answer is over."""
         if self._tee is not None:
-            self._tee.end(is_complete)
+            self._tee.end(is_complete, is_kept=is_complete)
 
     def _growing(self, head: OutgoingResponse, body: Framing) -> GrowingBody | None:
         """Begin to store an answer to POST that is one to GET, too (RFC 9110 section 9.3.3)."""

@@ -7,7 +7,7 @@ nothing else.
 from proxyapp.config.cachesections import Cache, CacheRuleSection, Offline
 from proxyapp.config.fetchsections import Fetch
 from proxyapp.config.lists import Destinations, Network, Networks
-from proxyapp.config.loading import ConfigError, Override, load
+from proxyapp.config.loading import ConfigError, Override, load, state_folder
 from proxyapp.config.rulesections import RuleSection
 from proxyapp.config.sections import (
     FAMILIES,
@@ -52,4 +52,5 @@ __all__ = [
     "Tunnel",
     "Upstream",
     "load",
+    "state_folder",
 ]

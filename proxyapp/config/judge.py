@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from proxyapp.config.sections import Config
 from proxyapp.rules.access import Access
+from proxyapp.rules.parents import DirectHosts, Ways
 from proxyapp.rules.upgrade import Spellings
 
 
@@ -21,3 +22,8 @@ def make_access(config: Config) -> Access:
 def make_spellings(config: Config) -> Spellings:
     """Return what reads the ways to ask for the TLS upgrade: the judge is asked what they mean."""
     return Spellings(config.proxy.tls_upgrade_header, config.proxy.tls_upgrade_hosts)
+
+
+def make_ways(config: Config) -> Ways:
+    """Return what says which requests go to a parent proxy, and to which."""
+    return Ways(config.upstream.proxy, DirectHosts(config.upstream.direct))

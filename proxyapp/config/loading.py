@@ -96,6 +96,10 @@ class _Draft:
         """Say where *option* was written, or where *section* begins if *option* is empty."""
         return self._places[section, option]
 
+    def value(self, section: str, field: str) -> object:
+        """Return what was read so far; None if that couldn't be."""
+        return self._read[section].get(field)
+
     def build(self, path: Path | None) -> Config:
         """Build the Config; only where there are no mistakes."""
         make: Callable[..., Config] = Config
@@ -112,22 +116,47 @@ class _Draft:
 
 
 def load(
-    path: Path | None, overrides: Iterable[str | Override], environ: Mapping[str, str]
+    path: Path | None,
+    overrides: Iterable[str | Override],
+    environ: Mapping[str, str],
+    content: bytes | None = None,
 ) -> Config:
     """Read the ini at *path* (None: the embedded default) and let *overrides* win over it.
 
-    An override is `section.option=value`. Relative paths start at the folder of the ini. Raises
-    ConfigError with every mistake of file and overrides.
+    An override is `section.option=value`. Relative paths start at the folder of the ini. With
+    *content* that counts, whatever is in the file by now. Raises ConfigError with every mistake of
+    file and overrides.
     """
-    draft = _Draft(Surroundings(path, environ))
-    if path is not None:
-        _read_file(path, draft)
-    _read_overrides(overrides, draft)
-    draft.take_defaults(Place("default" if path is None else str(path)))
+    draft = _drafted(path, overrides, environ, content)
     _raise_if_any(draft.mistakes)
     config = draft.build(None if path is None else path.absolute())
     _raise_if_any(list(contradictions(config, draft.place)))
     return config
+
+
+def state_folder(
+    path: Path | None, overrides: Iterable[str | Override], environ: Mapping[str, str]
+) -> Path:
+    """Return [proxyapp] state_dir, whatever is wrong elsewhere; the default if that itself is."""
+    found = _drafted(path, overrides, environ, None).value("proxyapp", "state_dir")
+    if isinstance(found, Path):
+        return found
+    surroundings = Surroundings(path, environ)
+    return Path(OPTIONS["proxyapp"]["state_dir"].default_text(surroundings))
+
+
+def _drafted(
+    path: Path | None,
+    overrides: Iterable[str | Override],
+    environ: Mapping[str, str],
+    content: bytes | None,
+) -> _Draft:
+    draft = _Draft(Surroundings(path, environ))
+    if path is not None:
+        _read_file(path, content, draft)
+    _read_overrides(overrides, draft)
+    draft.take_defaults(Place("default" if path is None else str(path)))
+    return draft
 
 
 def _raise_if_any(mistakes: Sequence[Mistake]) -> None:
@@ -137,10 +166,10 @@ def _raise_if_any(mistakes: Sequence[Mistake]) -> None:
         raise ConfigError([str(mistake) for mistake in ordered])
 
 
-def _read_file(path: Path, draft: _Draft) -> None:
+def _read_file(path: Path, content: bytes | None, draft: _Draft) -> None:
     name = str(path)
     try:
-        data = path.read_bytes()
+        data = path.read_bytes() if content is None else content
         text = data.decode("utf-8-sig")
     except OSError as error:
         draft.mistakes.append(Mistake(Place(name), "", f"can't be read: {error.strerror}"))

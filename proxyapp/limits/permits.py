@@ -11,6 +11,7 @@ from proxyapp import errors
 from proxyapp.limits.ledger import Ledger
 from proxyapp.limits.quota import Account, InThread, Quotas
 from proxyapp.limits.rates import Bandwidths, RequestRates, Share
+from proxyapp.limits.shared import MakeBucket, own_bucket
 from proxyapp.net import transport as net_transport
 from proxyapp.net.throttle import MIN_STEP, Pacer, Throttle
 from proxyapp.net.transport import Transport
@@ -118,14 +119,17 @@ class Limits:
     """Admits exchanges; quotas hold from `start` on, where *open_quotas* says how they are kept."""
 
     def __init__(
-        self, clock: IReactorTime, open_quotas: Callable[[], Quotas] | None = None
+        self,
+        clock: IReactorTime,
+        open_quotas: Callable[[], Quotas] | None = None,
+        make: MakeBucket = own_bucket,
     ) -> None:
         self._clock = clock
         self._open_quotas = open_quotas
         self._quotas: Quotas | None = None
         self._pacer = Pacer(clock)
-        self._rates = RequestRates(self._pacer)
-        self._bandwidths = Bandwidths(self._pacer)
+        self._rates = RequestRates(self._pacer, make)
+        self._bandwidths = Bandwidths(self._pacer, make)
 
     def __repr__(self) -> str:
         return f"<Limits {self._rates!r}, {self._bandwidths!r}, {self._quotas!r}>"
@@ -175,16 +179,21 @@ class Limits:
 
 
 def build_limits(
-    state_dir: Path | None, clock: IReactorTime, in_thread: InThread, seconds: Callable[[], float]
+    state_dir: Path | None,
+    clock: IReactorTime,
+    in_thread: InThread,
+    seconds: Callable[[], float],
+    make: MakeBucket = own_bucket,
 ) -> Limits:
     """Return limits that keep quotas in *state_dir*; it is None where no rule has a quota.
 
-    *seconds* is the time of day. The folder is made at the start, if it isn't there.
+    *seconds* is the time of day, and *make* makes what rates are counted in. The folder is made at
+    the start, if it isn't there.
     """
     if state_dir is None:
-        return Limits(clock)
+        return Limits(clock, make=make)
     folder = state_dir
-    return Limits(clock, lambda: Quotas(Ledger(folder), in_thread, clock, seconds))
+    return Limits(clock, lambda: Quotas(Ledger(folder), in_thread, clock, seconds), make)
 
 
 def quota_exhausted(decision: Decision, account: Account) -> errors.QuotaExhausted:

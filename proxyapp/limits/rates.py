@@ -7,11 +7,13 @@ forgotten begins with a full bucket again: that is worth one second's requests, 
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
+from proxyapp.limits.shared import MakeBucket, own_bucket
 from proxyapp.net.throttle import Pacer, Throttle
-from proxyapp.rules.buckets import Bucket
+from proxyapp.rules.buckets import Tokens
 
 # Clients remembered for each kind of limit, some 400 bytes each.
 REMEMBERED = 16384
@@ -29,9 +31,10 @@ class Share(NamedTuple):
 class RequestRates:
     """A bucket of requests for each share; *clock* says the time, in seconds."""
 
-    def __init__(self, clock: Pacer) -> None:
+    def __init__(self, clock: Pacer, make: MakeBucket = own_bucket) -> None:
         self._clock = clock
-        self._buckets: OrderedDict[Share, Bucket] = OrderedDict()
+        self._make = make
+        self._buckets: OrderedDict[Share, Tokens] = OrderedDict()
 
     def __repr__(self) -> str:
         return f"<RequestRates of {len(self._buckets)}>"
@@ -44,7 +47,8 @@ class RequestRates:
         now = self._clock.now()
         bucket = self._buckets.get(share)
         if bucket is None or bucket.rate != rate:
-            bucket = self._buckets[share] = Bucket(rate, max(1.0, rate), now)
+            made = self._make(f"requests\0{share.name}\0{share.who}", rate, max(1.0, rate), now)
+            bucket = self._buckets[share] = made
             if len(self._buckets) > REMEMBERED:
                 self._buckets.popitem(last=False)
         self._buckets.move_to_end(share)
@@ -57,8 +61,9 @@ class RequestRates:
 class Bandwidths:
     """A throttle for each share."""
 
-    def __init__(self, pacer: Pacer) -> None:
+    def __init__(self, pacer: Pacer, make: MakeBucket = own_bucket) -> None:
         self._pacer = pacer
+        self._make = make
         self._throttles: OrderedDict[Share, tuple[int, Throttle]] = OrderedDict()
 
     def __repr__(self) -> str:
@@ -69,7 +74,8 @@ class Bandwidths:
         found = self._throttles.get(share)
         if found is None or found[0] != rate:
             self._make_room()
-            found = self._throttles[share] = (rate, Throttle(rate, self._pacer))
+            make = partial(self._make, f"bytes\0{share.name}\0{share.who}")
+            found = self._throttles[share] = (rate, Throttle(rate, self._pacer, make))
         self._throttles.move_to_end(share)
         return found[1]
 

@@ -9,11 +9,12 @@ connection that goes on waits behind all the others the next time.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from proxyapp.net.valve import Wake
-from proxyapp.rules.buckets import Bucket
+from proxyapp.rules.buckets import Bucket, Tokens
 
 # Seconds between two looks at those who wait. What is longer is seen as jerks in a video call.
 TICK = 0.05
@@ -23,6 +24,9 @@ BURST = 0.2
 # segment; the largest is what a socket takes at once.
 MIN_STEP = 2048
 MAX_STEP = 1 << 20
+
+# How the bucket is made: its rate, its capacity, and the time.
+MakeBucket = Callable[[float, float, float], Tokens]
 
 
 class Pacer:
@@ -66,9 +70,10 @@ class Throttle:
 
     __slots__ = ("_bucket", "_pacer", "_waiting", "step")
 
-    def __init__(self, rate: float, pacer: Pacer) -> None:
+    def __init__(self, rate: float, pacer: Pacer, make: MakeBucket = Bucket) -> None:
+        """Pace *rate*, by what *make* makes of it, the burst, and the time."""
         self.step = min(MAX_STEP, max(MIN_STEP, int(rate * TICK)))
-        self._bucket = Bucket(rate, max(rate * BURST, self.step), pacer.now())
+        self._bucket = make(rate, max(rate * BURST, self.step), pacer.now())
         self._pacer = pacer
         # In the order of their turns; a dictionary, because who asks again keeps his place.
         self._waiting: dict[Wake, None] = {}

@@ -11,6 +11,7 @@ from proxyapp.net.parents import ParentLost, Parents
 from proxyapp.proxy.forward import authority, may_repeat
 from proxyapp.proxy.pool import HTTPConnectionPool
 from proxyapp.proxy.upstream import Upstream
+from proxyapp.rules import hops
 from proxyapp.rules.parents import PARENT, Parent, Ways
 from proxyapp.wire.framing import Framing
 from proxyapp.wire.messages import OutgoingResponse
@@ -41,6 +42,23 @@ class ParentConnections:
     def release(self, upstream: Upstream) -> None:
         """See Connections."""
         self._pool.release(upstream)
+
+
+class LoopCheck:
+    """Stands before the cache, and all that is behind it: what we have seen goes no further.
+
+    A parent that has us for its own parent sends a request back while the cache is filled by it,
+    and to join that filling would be to wait for itself.
+    """
+
+    def __init__(self, behind: Responder, pseudonym: bytes) -> None:
+        self._behind = behind
+        self._pseudonym = pseudonym
+
+    def respond(self, request: Request, reply: Reply) -> Coroutine[object, object, None]:
+        """See Responder; raises LoopDetected."""
+        hops.check_loop(request.head.fields, self._pseudonym)
+        return self._behind.respond(request, reply)
 
 
 class ParentForward:

@@ -16,11 +16,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IProtocol
 
 from proxyapp import errors
-from proxyapp.net.dial import Dialler
+from proxyapp.net.dial import Dialled
 from proxyapp.net.timers import NEVER, TICK, Sweep
 from proxyapp.proxy.upstream import Upstream
 from proxyapp.wire.target import Origin
@@ -29,6 +31,14 @@ from proxyapp.wire.target import Origin
 # max_idle_per_host of a burst's connections would be dialled anew for every single request. The
 # sweep counts from its last tick, so without one more it could be no time at all.
 EXCESS_IDLE = 0.5 + TICK
+
+
+class Dials(Protocol):
+    """Makes connections; see net.dial.Dialler."""
+
+    async def dial(self, origin: Origin, protocol: IProtocol) -> Dialled:
+        """Connect *protocol* to *origin*."""
+
 
 # Makes an unconnected upstream to the origin, kept by the pool.
 MakeUpstream = Callable[["HTTPConnectionPool", Origin], Upstream]
@@ -102,7 +112,7 @@ class HTTPConnectionPool:
     """Persistent connections to origins, shared by all clients."""
 
     def __init__(
-        self, dialler: Dialler, sweep: Sweep, limits: PoolLimits, make_upstream: MakeUpstream
+        self, dialler: Dials, sweep: Sweep, limits: PoolLimits, make_upstream: MakeUpstream
     ) -> None:
         self.maxPersistentPerHost = limits.max_idle_per_host
         self.counters = PoolCounters()

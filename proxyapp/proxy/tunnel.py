@@ -16,6 +16,7 @@ from proxyapp.exchange import Reply, Request, TakenOver
 from proxyapp.net import transport as net_transport
 from proxyapp.net.byparent import ParentDialler
 from proxyapp.net.dial import Dialler
+from proxyapp.net.shared import NOWHERE, Elsewhere
 from proxyapp.net.timers import Sweep
 from proxyapp.net.transport import Transport
 from proxyapp.proxy.relay import Relay
@@ -68,25 +69,29 @@ class ConnectTunnelProtocol(protocol.Protocol):
 
 
 class TunnelCounts:
-    """How many tunnels are open, altogether and by client."""
+    """How many tunnels are open, altogether and by client; *elsewhere* in other processes."""
 
-    def __init__(self, limits: TunnelLimits) -> None:
+    def __init__(self, limits: TunnelLimits, elsewhere: Elsewhere = NOWHERE) -> None:
         self._limits = limits
+        self._elsewhere = elsewhere
         self._by_client: Counter[str] = Counter()
         self.open = 0
 
     def enter(self, client: str) -> None:
         """Count a tunnel of *client* until it leaves; raises Overloaded past a limit."""
-        if self.open >= self._limits.max_total:
+        elsewhere = self._elsewhere
+        if self.open + elsewhere.total() >= self._limits.max_total:
             raise errors.Overloaded("too many tunnels are open")
-        if self._by_client[client] >= self._limits.max_per_client:
+        if self._by_client[client] + elsewhere.of(client) >= self._limits.max_per_client:
             raise errors.Overloaded("this client has too many tunnels open")
         self.open += 1
         self._by_client[client] += 1
+        elsewhere.add(client, 1)
 
     def leave(self, client: str) -> None:
         """Count a tunnel of *client* out."""
         self.open -= 1
+        self._elsewhere.add(client, -1)
         self._by_client[client] -= 1
         if not self._by_client[client]:
             del self._by_client[client]
@@ -95,7 +100,8 @@ class TunnelCounts:
 class ConnectTunnel:
     """Answers CONNECT, once the judge has let host and port pass.
 
-    With *by_parent* that dials, and knows what goes to a parent proxy.
+    With *by_parent* that dials, and knows what goes to a parent proxy. *elsewhere* counts the
+    tunnels of other processes.
     """
 
     def __init__(
@@ -104,12 +110,13 @@ class ConnectTunnel:
         sweep: Sweep,
         limits: TunnelLimits,
         by_parent: ParentDialler | None = None,
+        elsewhere: Elsewhere = NOWHERE,
     ) -> None:
         self._dialler = dialler
         self._by_parent = by_parent
         self._sweep = sweep
         self._limits = limits
-        self.counts = TunnelCounts(limits)
+        self.counts = TunnelCounts(limits, elsewhere)
 
     async def respond(self, request: Request, reply: Reply) -> None:
         """See Responder."""

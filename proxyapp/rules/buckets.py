@@ -4,11 +4,27 @@ from __future__ import annotations
 
 import math
 from datetime import date, datetime, time, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from proxyapp.rules.question import Period
 
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
+
+
+class Tokens(Protocol):
+    """What can be taken from as from a Bucket."""
+
+    rate: float
+    capacity: float
+
+    def level(self, now: float) -> float:
+        """Return how much is there."""
+
+    def take(self, amount: float, now: float) -> None:
+        """Take *amount*."""
+
+    def wait(self, amount: float, now: float) -> float:
+        """Return in how many seconds there will be *amount*; 0 if it is there."""
 
 
 class Bucket:

@@ -121,13 +121,17 @@ def _client(record: Record, escape: Escape) -> str:
     return f"[{host}]:{record.client_port}" if ":" in host else f"{host}:{record.client_port}"
 
 
+_METHODS = {name.encode("ascii"): name for name in ("GET", "HEAD", "POST", "PUT", "CONNECT")}
+
+
 def _request(record: Record, escape: Escape) -> str:
     """The request line; a head that couldn't be read has none."""
     asked = record.asked
     method, target = asked.method, asked.target
     if not method and not target:
         return "-"
-    return f"{escape(method)} {escape(masked(target))} HTTP/1.{asked.minor}"
+    shown = _METHODS.get(method) or escape(method)
+    return f"{shown} {escape(masked(target))} HTTP/1.{asked.minor}"
 
 
 def _fetched(record: Record) -> bytes:

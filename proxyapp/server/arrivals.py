@@ -71,6 +71,7 @@ class Arrivals:
         door = self._doors[asked.form]
         if door.aside is not None:
             door = door.aside(parsed, asked) or door
+        self.head = b""
         return Request(parsed, asked, self._client, how, body), door
 
     def _make_body(self, how: Framing) -> Body:

@@ -49,8 +49,7 @@ class ClientConnection(protocol.Protocol):
         on_lost: Callable[[Client], None],
         refusal: errors.ExchangeError | None,
     ) -> None:
-        self.sweep = around.sweep
-        self.stall_timeout = around.limits.write_timeout
+        self.sweep, self.stall_timeout = around.sweep, around.limits.write_timeout
         self.deadline, self.slot = NEVER, 0
         self._around = around
         self._doors = doors
@@ -58,10 +57,9 @@ class ClientConnection(protocol.Protocol):
         self._on_lost = on_lost
         self._refusal = refusal
         self.turn: Turn | None = None
-        self._receiver: stream.Receiver | None = None
+        self.receiver: stream.Receiver | None = None
         self._closing: Closing | None = None
-        self._is_taking = self._is_held = self._input_ended = False
-        self.is_in_head = self.is_tunnel = False
+        self._is_taking = self._is_held = self.is_in_head = self._input_ended = False
 
     def __repr__(self) -> str:
         return f"<ClientConnection {self._client.host}:{self._client.port} {self.turn or 'idle'}>"
@@ -71,8 +69,7 @@ class ClientConnection(protocol.Protocol):
     def connectionMade(self) -> None:
         """Wait for the first request, or turn the client away."""
         transport, sweep, limits = self.transport, self.sweep, self._around.limits
-        connections = self._around.connections
-        connections.enter(self)
+        self._around.connections.enter(self)
         net_transport.set_options(transport)
         self._arrivals = Arrivals(transport, sweep, limits, self._doors, self._client)
         self._backlog = Backlog(transport, sweep, self.stall_timeout, self._take_requests)
@@ -82,12 +79,12 @@ class ClientConnection(protocol.Protocol):
         elif self._refusal is not None:
             self._refuse(self._refusal)
         else:
-            sweep.set(self, connections.idle_timeout(limits.idle_timeout))
+            sweep.set(self, self._around.idle_timeout)
 
     def dataReceived(self, data: bytes) -> None:
         """Hand *data* to whatever it belongs to: a tunnel, a body, or the next head."""
-        if self._receiver is not None:
-            self._receiver.received(data)
+        if self.receiver is not None:
+            self.receiver.received(data)
             return
         if self._closing is not None:
             self._closing.throw_away(data)
@@ -116,8 +113,8 @@ class ClientConnection(protocol.Protocol):
     def readConnectionLost(self) -> None:
         """The client will send no more, but may well read on (RFC 9112 section 9.6)."""
         self._input_ended = True
-        if self._receiver is not None:
-            self._receiver.input_ended()
+        if self.receiver is not None:
+            self.receiver.input_ended()
             return
         if self._arrivals.body is not None:
             self._arrivals.body.end_input()
@@ -135,8 +132,8 @@ class ClientConnection(protocol.Protocol):
         if self._closing is not None:
             self._closing.stop()
         self._on_lost(self._client)
-        if self._receiver is not None:
-            self._receiver.lost(isinstance(reason.value, ConnectionDone))
+        if self.receiver is not None:
+            self.receiver.lost(isinstance(reason.value, ConnectionDone))
         elif self.turn is not None:
             self.turn.cancel()
 
@@ -154,7 +151,7 @@ class ClientConnection(protocol.Protocol):
                     self.deadline = NEVER
                     self.transport.pauseProducing()
                     return
-                if not self._take_request():
+                if not self._take_request() or self._has_taken_all():
                     return
         finally:
             self._is_taking = False
@@ -175,6 +172,10 @@ class ClientConnection(protocol.Protocol):
         self.turn.begin()
         return True
 
+    def _has_taken_all(self) -> bool:
+        """Has nothing of another request arrived, nor is anything else to be done? Nearly always."""
+        return self._arrivals.reader.is_empty and not (self._is_held or self._input_ended)
+
     def _await_head(self) -> None:
         reader = self._arrivals.reader
         if self._is_held and not reader.is_full:
@@ -188,14 +189,13 @@ class ClientConnection(protocol.Protocol):
 
     def _end_turn(self) -> None:
         ended, self.turn = self.turn, None
-        if ended is None or self._receiver is not None or not self.transport.connected:
+        if ended is None or self.receiver is not None or not self.transport.connected:
             return
         is_read, is_empty = ended.request.body.is_complete, self._arrivals.reader.is_empty
         if not ended.reply.persists or not is_read or (self._input_ended and is_empty):
             self._close(is_read and is_empty)
             return
-        around = self._around
-        self.sweep.set(self, around.connections.idle_timeout(around.limits.idle_timeout))
+        self.sweep.set(self, self._around.idle_timeout)
         if not is_empty or self._is_held:
             self._take_requests()
 
@@ -222,17 +222,15 @@ class ClientConnection(protocol.Protocol):
         """See reply.Connection: the client wants it, and the request's body is or will be read."""
         if request is None or self._closing is not None or not self._arrivals.leads_on(request):
             return False
-        if self._around.connections.is_closing:
-            return False
         # Has the client sent its last byte, and is no request left among those it sent?
-        if self._input_ended and self._arrivals.reader.is_empty:
+        is_last = self._input_ended and self._arrivals.reader.is_empty
+        if is_last or self._around.connections.is_closing:
             return False
         return framing.persists(request.head.minor, request.head.fields)
 
     def leave_http(self, receiver: stream.Receiver) -> TakenOver:
         """See reply.Connection."""
-        self._receiver = receiver
-        self.is_tunnel = True
+        self.receiver = receiver
         self.sweep.drop(self)
         return TakenOver(self.transport, self._arrivals.reader.take_rest(), self._input_ended)
 

@@ -15,6 +15,7 @@ from proxyapp.exchange import Request
 from proxyapp.net.timers import NEVER, Sweep, Watched
 from proxyapp.net.transport import Transport
 from proxyapp.rules.record import Record
+from proxyapp.stream import Receiver
 
 # Longer than a request is on its way. The sweep adds half a second at most.
 GRACE = 0.5
@@ -39,7 +40,10 @@ class OpenConnection(Watched, Protocol):
     transport: Transport
     sweep: Sweep
     is_in_head: bool
-    is_tunnel: bool
+
+    @property
+    def receiver(self) -> Receiver | None:
+        """What it delivers to instead, once it has left HTTP."""
 
     @property
     def turn(self) -> RunningTurn | None:
@@ -89,9 +93,9 @@ class Connections:
     @property
     def tunnels(self) -> list[OpenConnection]:
         """Those that have left HTTP."""
-        return [connection for connection in self if connection.is_tunnel]
+        return [connection for connection in self if connection.receiver is not None]
 
     @property
     def others(self) -> list[OpenConnection]:
         """Those that speak HTTP."""
-        return [connection for connection in self if not connection.is_tunnel]
+        return [connection for connection in self if connection.receiver is None]

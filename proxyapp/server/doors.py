@@ -8,6 +8,7 @@ from typing import Protocol
 
 from proxyapp import errors
 from proxyapp.exchange import Client, Request, Responder
+from proxyapp.net.shared import NOWHERE, Elsewhere
 from proxyapp.net.timers import Sweep
 from proxyapp.net.transport import Transport
 from proxyapp.rules.question import Decision, Question
@@ -104,12 +105,21 @@ class Surroundings:
     limiter: Limiter | None = None
     connections: Connections = field(default_factory=Connections)
 
+    @property
+    def idle_timeout(self) -> float:
+        """How long (s) a connection may wait for its next request."""
+        return self.connections.idle_timeout(self.limits.idle_timeout)
+
 
 class Clients:
-    """Counts open connections, altogether and by address, and says when there are too many."""
+    """Counts open connections, altogether and by address, and says when there are too many.
 
-    def __init__(self, limits: ServerLimits) -> None:
+    *elsewhere* counts those of other processes.
+    """
+
+    def __init__(self, limits: ServerLimits, elsewhere: Elsewhere = NOWHERE) -> None:
         self._limits = limits
+        self._elsewhere = elsewhere
         self._by_host: dict[str, int] = {}
         self.open = 0
 
@@ -121,15 +131,18 @@ class Clients:
         count = self._by_host.get(client.host, 0) + 1
         self._by_host[client.host] = count
         self.open += 1
-        if self.open > self._limits.clients:
+        elsewhere = self._elsewhere
+        elsewhere.add(client.host, 1)
+        if self.open + elsewhere.total() > self._limits.clients:
             return errors.Overloaded("too many clients are connected")
-        if count > self._limits.per_client:
+        if count + elsewhere.of(client.host) > self._limits.per_client:
             return errors.Overloaded("this client has too many connections open")
         return None
 
     def leave(self, client: Client) -> None:
         """Count *client* out."""
         self.open -= 1
+        self._elsewhere.add(client.host, -1)
         count = self._by_host[client.host] - 1
         if count:
             self._by_host[client.host] = count

@@ -12,11 +12,12 @@ from twisted.internet.threads import deferToThreadPool
 from proxyapp.config import Config
 from proxyapp.limits import Limits, build_limits
 from proxyapp.net.reactor import IApplianceReactor
+from proxyapp.service.among import ALONE, Among
 
 _T = TypeVar("_T")
 
 
-def make_limits(config: Config, reactor: IApplianceReactor) -> Limits:
+def make_limits(config: Config, reactor: IApplianceReactor, among: Among = ALONE) -> Limits:
     """Return the limits; they keep a file in the state folder only where a rule has a quota."""
 
     def in_thread(job: Callable[[], _T], /) -> Deferred[_T]:
@@ -25,4 +26,4 @@ def make_limits(config: Config, reactor: IApplianceReactor) -> Limits:
 
     has_quotas = any(rule.quota_bytes for rule in config.rules)
     state_dir = config.proxyapp.state_dir if has_quotas else None
-    return build_limits(state_dir, reactor, in_thread, time.time)
+    return build_limits(state_dir, reactor, in_thread, time.time, among.make_bucket)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import resource
 import signal
 import time
-import uuid
 from collections.abc import Callable, Mapping
 
 from OpenSSL import SSL
@@ -13,28 +12,18 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
-from twisted.names import client as names_client
 
 from proxyapp import errors
 from proxyapp.config import Config
 from proxyapp.config.judge import make_access, make_spellings
 from proxyapp.exchange import Request, Responder
 from proxyapp.limits import LedgerError
-from proxyapp.net import local, pipes
-from proxyapp.net.dial import Dialler
+from proxyapp.net import pipes
 from proxyapp.net.reactor import IApplianceReactor
-from proxyapp.net.resolver import Resolver, ServerLookup, SystemLookup, name_server
 from proxyapp.net.sockets import Listen, listen_by_endpoint
 from proxyapp.net.timers import Sweep
-from proxyapp.net.tls import TlsClient
-from proxyapp.proxy.destinations import Destinations
 from proxyapp.proxy.fetch import Guards
-from proxyapp.proxy.forward import ForwardProxyResource
-from proxyapp.proxy.pool import HTTPConnectionPool, PoolLimits
-from proxyapp.proxy.tunnel import ConnectTunnel, TunnelLimits
 from proxyapp.proxy.upgrade import TlsUpgrade
-from proxyapp.proxy.upstream import Timeouts, Upstream
-from proxyapp.rules import hops
 from proxyapp.rules.question import Decision, Question
 from proxyapp.rules.record import Record
 from proxyapp.rules.schedule import minute_of_week
@@ -52,8 +41,8 @@ from proxyapp.service.fetching import with_fetch
 from proxyapp.service.identity import Identity
 from proxyapp.service.introduction import introduction
 from proxyapp.service.logs import make_request_log
+from proxyapp.service.origins import Origins
 from proxyapp.service.sitemap import SiteError, build_site
-from proxyapp.service.uplink import make_uplink
 from proxyapp.service.users import UsersError, make_credentials
 from proxyapp.site import pages
 from proxyapp.site.autoconfig import SETUP_HOST
@@ -67,7 +56,7 @@ from proxyapp.wire.target import Form, Origin
 _log = Logger()
 _SITE_METHODS = b"GET, HEAD, OPTIONS"
 _PROXY_METHODS = b"CONNECT, DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, TRACE"
-# Our name in Proxy-Status, and the beginning of the one in Via.
+# Our name in Proxy-Status.
 _NAME = "proxyapp"
 
 
@@ -107,9 +96,7 @@ class Appliance(Service):
         self.log = make_request_log(config, reactor)
         self.sweep = Sweep(reactor)
         self._access = make_access(config)
-        self._lookup = _make_lookup(config, reactor)
-        self._dialler = self._make_dialler()
-        self.pool = self._make_pool()
+        self._origins = Origins(config, reactor, self.sweep, self._access, self._proxy_ports, among)
         self._cache = make_cache(config, reactor, self.sweep)
         self._judge: Callable[[Question], Decision] = lambda question: self._access.judge(
             question, _minute_of(time.time())
@@ -118,9 +105,9 @@ class Appliance(Service):
             config.proxyapp.state_dir, self._cache, self._judge, self.log, self.sweep, reactor
         )
         limits = _server_limits(config)
-        self.clients = Clients(limits)
+        self.clients = Clients(limits, among.clients)
         self._identity = Identity(config.proxyapp.hostnames)
-        self._credentials = make_credentials(config, reactor)
+        self._credentials = make_credentials(config, reactor, among)
         self._site = build_site(
             config,
             reactor,
@@ -129,7 +116,7 @@ class Appliance(Service):
             self._identity.name,
             self._credentials,
         )
-        self._limiter = make_limits(config, reactor)
+        self._limiter = make_limits(config, reactor, among)
         admission = Admission(self._access, self._credentials, config.auth.required, _minute_of)
         self._around = Surroundings(
             admission, self.log, _error_page, self.sweep, limits, time.time, self._limiter
@@ -169,7 +156,7 @@ class Appliance(Service):
         except LedgerError as error:
             raise SystemExit(f"proxyapp: {error}") from error
         self.sweep.start()
-        self.uplink.start()
+        self._origins.uplink.start()
         self._running_cache.start(self._chain, self._among.is_first)
         self._reactor.callWhenRunning(self._reopen_log_on_signal)
         self._reactor.addSystemEventTrigger("after", "shutdown", self.log.close)
@@ -186,9 +173,7 @@ class Appliance(Service):
         super().stopService()  # type: ignore[no-untyped-call]
         closing: list[Deferred[None]] = [Deferred.fromCoroutine(self._limiter.stop())]
         closing.append(Deferred.fromCoroutine(self._running_cache.stop()))
-        self.pool.closeCachedConnections()
-        self.uplink.stop()
-        self._lookup.stop()
+        self._origins.stop()
         self.sweep.stop()
         pipes.close_free()
         closing.append(Deferred.fromCoroutine(self.stop_listening()))
@@ -202,44 +187,13 @@ class Appliance(Service):
 
     # The parts.
 
-    def _make_dialler(self) -> Dialler:
-        dns, proxy = self._config.dns, self._config.proxy
-        resolver = Resolver(self._lookup, self.sweep, dns.cache_ttl_max, dns.negative_ttl)
-        judge = Destinations(self._access, local.is_own, self._proxy_ports)
-        offline = self._config.cache.offline.value
-        self.uplink = make_uplink(offline, self._reactor, resolver, judge, self._line_went_down)
-        tls = TlsClient(self._reactor, proxy.tls_verify, proxy.tls_ca_file)
-        timeout = self._config.pool.connect_timeout
-        return Dialler(self._reactor, resolver, judge, tls, timeout, self.uplink)
-
-    def _line_went_down(self) -> None:
-        self.pool.closeIdleConnections()
-
-    def _make_pool(self) -> HTTPConnectionPool:
-        given = self._config.pool
-        timeouts = Timeouts(given.response_timeout, given.read_timeout, given.idle_timeout)
-        limits = PoolLimits(
-            given.max_idle_per_host, given.max_per_host, given.max_total, given.queue_timeout
-        )
-
-        def make_upstream(pool: HTTPConnectionPool, origin: Origin) -> Upstream:
-            return Upstream(origin, pool, self.sweep, timeouts, HeadLimits())
-
-        return HTTPConnectionPool(self._dialler, self.sweep, limits, make_upstream)
-
     def _proxy_doors(self) -> Mapping[Form, Door]:
-        tunnels = _tunnel_limits(self._config)
-        forward = ForwardProxyResource(
-            self.pool,
-            _make_hop(self._config),
-            self._config.pool.retries,
-            self.sweep,
-            tunnels,
-        )
+        forward = self._origins.forward()
         # What is fetched takes the same way; TLS for it is no favour to the client.
         self._chain: Responder = forward
         if self._cache is not None:
             self._chain = self._cache.before(forward)
+        self._chain = self._origins.checked(self._chain)
         upgrade = TlsUpgrade(
             self._chain,
             make_spellings(self._config),
@@ -247,7 +201,6 @@ class Appliance(Service):
             self._access.may_upgrade_tls,
             self._is_own,
         )
-        tunnel = ConnectTunnel(self._dialler, self.sweep, tunnels)
         own_or_forward = OwnUrls(
             upgrade,
             self._site.setup,
@@ -259,7 +212,7 @@ class Appliance(Service):
         )
         return {
             Form.ABSOLUTE: Door("proxy", own_or_forward, upgrade.canonical),
-            Form.AUTHORITY: Door("tunnel", tunnel),
+            Form.AUTHORITY: Door("tunnel", self._origins.tunnel()),
             Form.ORIGIN: Door("site", self._site.paths),
             Form.ASTERISK: Door("proxy", ServerOptions(_PROXY_METHODS)),
         }
@@ -297,28 +250,6 @@ def _minute_of(seconds: float) -> int:
     """Return the minute of the local week, *seconds* after the epoch."""
     local_time = time.localtime(seconds)
     return minute_of_week(local_time.tm_wday, local_time.tm_hour, local_time.tm_min)
-
-
-def _make_lookup(config: Config, reactor: IApplianceReactor) -> SystemLookup | ServerLookup:
-    if not config.dns.servers:
-        return SystemLookup(reactor)
-    servers = [name_server(given) for given in config.dns.servers]
-    return ServerLookup(names_client.Resolver(servers=servers, reactor=reactor))
-
-
-def _make_hop(config: Config) -> hops.Hop:
-    proxy = config.proxy
-    # Two gateways in a row must not take each other for themselves, so a made-up name is unique.
-    made_up = f"{_NAME}-{uuid.uuid4().hex[:8]}"
-    pseudonym = (proxy.pseudonym or made_up).encode("ascii") if proxy.via else b""
-    return hops.hop(pseudonym, proxy.forwarded, proxy.tls_upgrade_header)
-
-
-def _tunnel_limits(config: Config) -> TunnelLimits:
-    given = config.tunnel
-    return TunnelLimits(
-        given.max_per_client, given.max_total, given.idle_timeout, config.limits.write_timeout
-    )
 
 
 def _server_limits(config: Config) -> ServerLimits:

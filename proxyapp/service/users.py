@@ -12,6 +12,7 @@ from twisted.internet.threads import deferToThreadPool
 from proxyapp.config import Config
 from proxyapp.credentials import Credentials
 from proxyapp.net.reactor import IApplianceReactor
+from proxyapp.service.among import ALONE, Among
 
 _T = TypeVar("_T")
 
@@ -20,7 +21,9 @@ class UsersError(Exception):
     """The users can't be had as the ini has it; the message is for the admin."""
 
 
-def make_credentials(config: Config, reactor: IApplianceReactor) -> Credentials | None:
+def make_credentials(
+    config: Config, reactor: IApplianceReactor, among: Among = ALONE
+) -> Credentials | None:
     """Return what checks the users of [auth], or None where there are none; raises UsersError."""
     given = config.auth
     if not given.users:
@@ -31,6 +34,14 @@ def make_credentials(config: Config, reactor: IApplianceReactor) -> Credentials 
         return done
 
     try:
-        return Credentials(given.users, given.realm, given.schemes, in_thread, reactor.seconds)
+        return Credentials(
+            given.users,
+            given.realm,
+            given.schemes,
+            in_thread,
+            reactor.seconds,
+            among.secret,
+            among.failures,
+        )
     except (StrcredException, OSError, ValueError) as error:
         raise UsersError("[auth] users can't be used; --check says more") from error

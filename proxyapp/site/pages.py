@@ -176,6 +176,8 @@ _ADVICE: dict[type[errors.ExchangeError], str] = {
     errors.NameTimeout: "Check that the gateway's DNS servers can be reached.",
     errors.LineDown: "Try again when the line is back; the gateway finds out by itself. Until then "
     "it serves what is stored on it, and what is on the LAN.",
+    errors.ParentFailed: "Whoever looks after this gateway finds the reason in its event log, and "
+    "the other proxy in [upstream] proxy of its configuration.",
     errors.OriginUnreachable: "Check that the gateway's line is up and has a route there.",
     errors.ConnectRefused: "Check the port, and that the server runs.",
     errors.ConnectTimeout: "The server or the line may be down, or a firewall drops the packets.",

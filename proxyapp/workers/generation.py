@@ -23,13 +23,9 @@ class Generation:
     opened: Sequence[Opened]
     members: list[Member] = field(default_factory=list)
 
-    def listen(self, worker: WorkerProcess) -> None:
-        """Let *worker* begin."""
-        worker.listen(self.outline.places, self.opened, self.outline.workers)
-
-    def listen_also(self, worker: WorkerProcess, number: int) -> None:
-        """Let *worker* accept whom the kernel leads to the worker *number*, too."""
-        worker.listen_also(number, self.outline.places, self.opened, self.outline.workers)
+    def listen(self, worker: WorkerProcess, number: int) -> None:
+        """Let *worker* accept whom the kernel leads to the worker *number*."""
+        worker.listen(number, self.outline.places, self.opened, self.outline.workers)
 
 
 # Starts the worker with this number and this configuration; raises OSError.
@@ -54,7 +50,7 @@ async def muster(spawn: Spawn, slots: Slots, ini: bytes | None, state_dir: str) 
         # Only now: a socket that nobody accepts on would keep clients waiting.
         generation = Generation(outline, ini, slots.open(outline.places, outline.workers), [*fresh])
         for worker in fresh:
-            generation.listen(worker)
+            generation.listen(worker, worker.part.number)
         for worker in fresh:
             await worker.startup.ready
     except (NotStarted, NotListening, OSError) as error:

@@ -10,12 +10,13 @@ import socket
 from collections.abc import MutableMapping, Sequence
 from contextlib import suppress
 
+from proxyapp.net.shared import SharedMemory
 from proxyapp.workers.messages import BadMessage, Message, from_line, to_line
 
 # Names the descriptor of the channel.
 VARIABLE = "PROXYAPP_WORKER"
-# Where the master puts it.
-CHANNEL = 3
+# Where the master puts it, and the memory that all share.
+CHANNEL, MEMORY = 3, 4
 _READ = 1 << 16
 # The master speaks at once; one that doesn't is not the one who started us (seconds).
 _PATIENCE = 60.0
@@ -41,20 +42,23 @@ class Inherited:
             ini = hello.fields.get("ini")
             self.ini = None if ini is None else hello.text("ini").encode("latin-1")
             self.number = hello.count("number")
-        except (OSError, BadMessage) as error:
+            self.row = hello.count("row")
+            self.secret = bytes.fromhex(hello.text("secret"))
+            self.memory = SharedMemory(MEMORY)
+        except (OSError, ValueError, BadMessage) as error:
             raise NoMaster("there is no proxyapp that this process is a worker of") from error
 
     def __repr__(self) -> str:
         return f"<Inherited by worker {self.number + 1}>"
 
     def _read(self) -> Message:
-        # It says no more before it is answered.
         line = b""
         while not line.endswith(b"\n"):
-            read = self.channel.recv(_READ)
-            if not read:
+            # Not a byte more than the line: what follows is for who speaks when the reactor runs.
+            there = self.channel.recv(_READ, socket.MSG_PEEK)
+            if not there:
                 raise BadMessage("it ended")
-            line += read
+            line += self.channel.recv(there.find(b"\n") + 1 or len(there))
         return from_line(line)
 
     def give_up(self, mistakes: Sequence[str]) -> None:
@@ -63,10 +67,12 @@ class Inherited:
             self.channel.sendall(to_line("mistaken", {"mistakes": list(mistakes)}))
 
 
-def inherited(environ: MutableMapping[str, str]) -> Inherited | None:
-    """Return what the master that started us has for us; None where nobody did.
+def inherited(environ: MutableMapping[str, str]) -> Inherited:
+    """Return what the master that started us has for us; raises NoMaster.
 
-    Raises NoMaster. What we start ourselves shall not take itself for a worker.
+    What we start ourselves shall not take itself for a worker.
     """
     descriptor = environ.pop(VARIABLE, "")
-    return Inherited(int(descriptor)) if descriptor.isdecimal() else None
+    if not descriptor.isdecimal():
+        raise NoMaster(f"{VARIABLE} is for proxyapp itself to set")
+    return Inherited(int(descriptor))

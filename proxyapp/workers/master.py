@@ -9,7 +9,7 @@ is installed at that time.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -23,15 +23,14 @@ from proxyapp.net.reactor import IApplianceReactor
 from proxyapp.service import Appliance
 from proxyapp.workers import signals
 from proxyapp.workers.asking import MasterSocket
-from proxyapp.workers.generation import Generation, muster, text_of
+from proxyapp.workers.crew import Crew
+from proxyapp.workers.generation import text_of
 from proxyapp.workers.inhouse import InHouse
-from proxyapp.workers.member import Member, outline_of
-from proxyapp.workers.process import Command, NotStarted, Part, WorkerProcess
+from proxyapp.workers.member import outline_of
+from proxyapp.workers.process import Command, NotStarted, WorkerProcess
 from proxyapp.workers.reloads import Outcome, Reloads
-from proxyapp.workers.replacing import Replacing
 from proxyapp.workers.rounds import Rounds
 from proxyapp.workers.slots import Handed, NotListening, Slots
-from proxyapp.workers.takeover import Leaving
 
 _log = Logger()
 
@@ -60,20 +59,17 @@ class Master(Service):
         self._slots = Slots()
         self._handed: Handed | None = None
         self._appliance: Appliance | None = None
+        self._crew = Crew(reactor, command, self._slots, self._outline)
         if config.proxyapp.workers == 1:
-            self._appliance = service.build(config, reactor, self._listen)
-        self._generation = Generation(self._outline, None, ())
-        self._everybody: set[Member] = set()
-        self._leaving = Leaving(reactor)
-        self._replacing = Replacing(reactor, self._replace)
+            me = self._crew.among()
+            self._appliance = service.build(config, reactor, self._listen, me)
         self._reloads = Reloads(self._reload)
-        self._rounds = Rounds(reactor, notifier, self._everybody)
+        self._rounds = Rounds(reactor, notifier, self._crew.everybody)
         self._socket = MasterSocket(config.proxyapp.state_dir, self._reloads, reactor)
         self._is_stopping = False
-        self._all_gone: Deferred[None] = Deferred()
 
     def __repr__(self) -> str:
-        return f"<Master of {self._everybody}, {self._slots!r}>"
+        return f"<Master of {self._crew!r}, {self._slots!r}>"
 
     # IService.
 
@@ -85,7 +81,6 @@ class Master(Service):
             opened = self._slots.open(places, count)
         except NotListening as error:
             raise SystemExit(f"proxyapp: {error}") from error
-        self._generation.opened = opened
         if self._appliance is not None:
             handed = [each.of(0, 1) for each in opened]
             self._handed = Handed(self._reactor, places, handed)
@@ -96,8 +91,7 @@ class Master(Service):
         super().startService()  # type: ignore[no-untyped-call]
         if self._appliance is not None:
             self._appliance.startService()
-            self._enter(InHouse(self._appliance, self._reactor))
-            self._generation.members = list(self._everybody)
+            self._crew.enter(InHouse(self._appliance, self._reactor))
         calls: signals.Calls = {
             signal.SIGHUP: self._reloads.ask,
             signal.SIGUSR1: self._reopen_logs,
@@ -111,11 +105,10 @@ class Master(Service):
         """Stop at once, whatever still runs."""
         super().stopService()  # type: ignore[no-untyped-call]
         self._rounds.stop()
-        self._leaving.stop()
-        self._replacing.stop()
+        self._crew.stop_looking()
         self._socket.stop()
         self._slots.close()
-        for member in self._everybody:
+        for member in self._crew.everybody:
             if isinstance(member, WorkerProcess):
                 member.kill()
         appliance = self._appliance
@@ -134,7 +127,7 @@ class Master(Service):
 
     async def _begin_with_workers(self) -> None:
         try:
-            self._generation = await self._muster()
+            await self._crew.replace_all(text_of(self._config.path))
         except NotStarted as error:
             if not self._is_stopping:
                 for mistake in error.mistakes:
@@ -148,72 +141,8 @@ class Master(Service):
         self._notifier.ready()
         self._rounds.start()
 
-    # Members come and go.
-
-    def _muster(self) -> Deferred[Generation]:
-        ini, state_dir = text_of(self._config.path), self._outline.state_dir
-        return Deferred.fromCoroutine(muster(self._spawn, self._slots, ini, state_dir))
-
-    def _spawn(self, number: int, ini: bytes | None) -> WorkerProcess:
-        part = Part(number, ini)
-        worker = WorkerProcess(self._reactor, self._command, part, self._on_leaving)
-        self._enter(worker)
-        return worker
-
-    def _enter(self, member: Member) -> None:
-        self._everybody.add(member)
-        member.gone.addCallback(lambda _: self._is_gone(member))
-
-    def _is_gone(self, member: Member) -> None:
-        self._everybody.discard(member)
-        self._leaving.discard(member)
-        if isinstance(member, WorkerProcess) and member in self._generation.members:
-            self._lost(member, member.how)
-        if self._is_stopping and not self._everybody and not self._all_gone.called:
-            self._all_gone.callback(None)
-
-    def _on_leaving(self, worker: WorkerProcess) -> None:
-        if worker in self._generation.members:
-            self._lost(worker, "was told to end")
-
-    def _lost(self, worker: WorkerProcess, how: str) -> None:
-        """One of those who serve doesn't any more: find another one for its sockets."""
-        generation = self._generation
-        generation.members.remove(worker)
-        if self._is_stopping:
-            return
-        lived = self._reactor.seconds() - worker.started_at
-        pause = self._replacing.died(worker.part.number, lived)
-        when = f"in {pause:.0f} s" if pause else "now"
-        _log.error("{name} {how}; another one starts {when}", name=worker.name, how=how, when=when)
-        if pause:
-            # Clients that the kernel leads there are served by somebody else until then.
-            for other in generation.members[:1]:
-                if isinstance(other, WorkerProcess):
-                    generation.listen_also(other, worker.part.number)
-
-    def _replace(self, number: int) -> None:
-        Deferred.fromCoroutine(self._start_again(number))
-
-    async def _start_again(self, number: int) -> None:
-        generation = self._generation
-        try:
-            worker = self._spawn(number, generation.ini)
-        except OSError as error:
-            _log.error("no process can be started: {why}", why=error.strerror)
-            self._replacing.died(number, 0.0)
-            return
-        generation.members.append(worker)  # if it dies it's replaced, too
-        try:
-            await worker.startup.configured
-            generation.listen(worker)
-            await worker.startup.ready
-        except NotStarted as error:
-            for mistake in error.mistakes:
-                _log.error("{name}: {mistake}", name=worker.name, mistake=mistake)
-
     def _reopen_logs(self) -> None:
-        for member in list(self._everybody):
+        for member in list(self._crew.everybody):
             member.reopen_log()
 
     # Reload.
@@ -223,7 +152,7 @@ class Master(Service):
             return Outcome(("proxyapp is about to stop",))
         self._notifier.reloading()
         try:
-            fresh = await self._muster()
+            count = await self._crew.replace_all(text_of(self._config.path))
         except NotStarted as error:
             for mistake in error.mistakes:
                 _log.error("not reloaded: {mistake}", mistake=mistake)
@@ -232,31 +161,14 @@ class Master(Service):
         finally:
             self._notifier.ready()
         self._rounds.say("")
-        if not self._is_stopping:
-            self._take_over(fresh)
-        _log.info("reloaded: {count} workers", count=len(fresh.members))
+        _log.info("reloaded: {count} workers", count=count)
         return Outcome()
-
-    def _take_over(self, fresh: Generation) -> None:
-        """Let *fresh* serve in place of those who did; they finish what they have begun."""
-        former, self._generation = self._generation, fresh
-        self._outline = fresh.outline
-        self._replacing.stop()
-        self._slots.keep_only(fresh.opened)
-        self._handed = None
-        for member in former.members:
-            self._leaving.add(member)
-        workers = [each for each in fresh.members if isinstance(each, WorkerProcess)]
-        self._leaving.relieved_by(workers[0], fresh.outline.at_reload)
-        lost = [worker for worker in workers if worker.how]
-        for worker in lost:  # before we were looking
-            self._lost(worker, worker.how)
 
     # Stop.
 
     def _on_terminate(self) -> None:
         if self._is_stopping:
-            self._end_now(list(self._everybody))
+            self._crew.end()
         else:
             self._is_stopping = True
             Deferred.fromCoroutine(self._stop())
@@ -264,16 +176,6 @@ class Master(Service):
     async def _stop(self) -> None:
         self._notifier.stopping()
         self._rounds.say("stopping")
-        self._replacing.stop()
-        self._leaving.stop()
         self._socket.stop()
-        for member in list(self._everybody):
-            member.drain(self._outline.at_stop)
-        self._slots.close()
-        if self._everybody:
-            await self._all_gone
+        await self._crew.stop()
         self._reactor.stop()
-
-    def _end_now(self, everybody: Sequence[Member]) -> None:
-        for member in everybody:
-            member.end()

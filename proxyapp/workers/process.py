@@ -7,7 +7,7 @@ import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from twisted.internet import protocol
 from twisted.internet.defer import Deferred
@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from proxyapp.net.reactor import IApplianceReactor
 from proxyapp.workers.channel import Channel, open_channel
 from proxyapp.workers.events import log_event
-from proxyapp.workers.inherited import CHANNEL, VARIABLE
+from proxyapp.workers.inherited import CHANNEL, MEMORY, VARIABLE
 from proxyapp.workers.member import Counts, Outline, Patience, outline_from
 from proxyapp.workers.messages import Json, Message
 from proxyapp.workers.slots import Opened, Place
@@ -51,14 +51,23 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True)
+class Common:
+    """What all workers of a master have: the descriptor of the shared memory, and a secret."""
+
+    memory: int
+    secret: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """What a worker is told at its start: its number, and the text of its configuration.
 
-    *ini* is None where there is no file, or it can't be read.
+    *ini* is None where there is no file, or it can't be read. It counts in *row*.
     """
 
     number: int
     ini: bytes | None
+    row: int
 
 
 class _Process(protocol.ProcessProtocol):
@@ -127,6 +136,7 @@ class WorkerProcess:
         self,
         reactor: IApplianceReactor,
         command: Command,
+        common: Common,
         part: Part,
         on_leaving: Callable[[WorkerProcess], None],
     ) -> None:
@@ -142,15 +152,15 @@ class WorkerProcess:
         self._reactor = reactor
         self._answers: dict[str, list[Deferred[Message]]] = {"tunnels": [], "judged": []}
         self._channel = Channel(self._heard, lambda: None)
-        self._start(command)
+        self._start(command, common)
 
     def __repr__(self) -> str:
         state = "draining" if self.is_draining else self.how or "serving"
         return f"<WorkerProcess {self.name} {state}>"
 
-    def _start(self, command: Command) -> None:
+    def _start(self, command: Command, common: Common) -> None:
         ours, theirs = socket.socketpair()
-        given = {0: 0, 1: 1, 2: 2, CHANNEL: theirs.fileno()}
+        given = {0: 0, 1: 1, 2: 2, CHANNEL: theirs.fileno(), MEMORY: common.memory}
         environ = {**command.environ, VARIABLE: str(CHANNEL)}
         process = self._reactor.spawnProcess(
             _Process(self),
@@ -168,7 +178,13 @@ class WorkerProcess:
         open_channel(self._reactor, ours, self._channel)
         ini = self.part.ini
         text = None if ini is None else ini.decode("latin-1")
-        self._channel.say("hello", number=self.part.number, ini=text)
+        self._channel.say(
+            "hello",
+            number=self.part.number,
+            row=self.part.row,
+            secret=common.secret.hex(),
+            ini=text,
+        )
 
     # What it says.
 
@@ -204,30 +220,20 @@ class WorkerProcess:
 
     # What it is told.
 
-    def listen(self, places: Sequence[Place], opened: Sequence[Opened], count: int) -> None:
-        """Hand over what it has, among *count*, of *opened*, which are those of *places*."""
-        self._hand("listen", self.part.number, places, opened, count)
-
-    def listen_also(
+    def listen(
         self, number: int, places: Sequence[Place], opened: Sequence[Opened], count: int
     ) -> None:
-        """Hand over what the worker *number* has, which can't serve for now."""
-        self._hand("also", number, places, opened, count)
+        """Hand over what the worker *number* of *count* has of *opened*, the sockets of *places*.
 
-    def _hand(
-        self,
-        word: str,
-        number: int,
-        places: Sequence[Place],
-        opened: Sequence[Opened],
-        count: int,
-    ) -> None:
+        With its own number it begins to serve; another one's it serves as well.
+        """
         descriptors: list[int] = []
         told: list[Json] = []
         for (section, description), each in zip(places, opened, strict=True):
             found = [one.fileno() for one in each.of(number, count)]
             descriptors += found
             told.append({"section": section, "description": description, "sockets": len(found)})
+        word = "listen" if number == self.part.number else "also"
         self._channel.hand(word, descriptors, places=told)
 
     def ask_counts(self) -> None:

@@ -63,8 +63,10 @@ class Rounds:
         self._tell()
 
     def _look_after(self, worker: WorkerProcess) -> None:
+        if not worker.startup.is_over:
+            return  # that has a deadline of its own
         silence = self._clock.seconds() - worker.heard_at
-        if silence > HUNG_AFTER and worker.startup.is_over:
+        if silence > HUNG_AFTER:
             _log.error(
                 "{name} has said nothing for {silence:.0f} s: it is ended",
                 name=worker.name,
@@ -77,8 +79,9 @@ class Rounds:
     def _tell(self) -> None:
         counts = [member.counts for member in self._everybody]
         clients, tunnels = (
-            (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0)
+            sum(each.clients for each in counts),
+            sum(each.tunnels for each in counts),
         )
-        processes = len(counts)
-        text = f"{Counts(clients, tunnels)}; {processes} process{'es'[: 2 * (processes != 1)]}"
+        processes = "1 process" if len(counts) == 1 else f"{len(counts)} processes"
+        text = f"{Counts(clients, tunnels)}; {processes}"
         self._notifier.status(f"{self._note}; {text}" if self._note else text)

@@ -20,7 +20,6 @@ from proxyapp import service
 from proxyapp.config import Config
 from proxyapp.net.reactor import IApplianceReactor
 from proxyapp.service import Appliance
-from proxyapp.service.among import Among
 from proxyapp.workers import signals
 from proxyapp.workers.channel import Channel, open_channel
 from proxyapp.workers.duty import Duty
@@ -28,6 +27,7 @@ from proxyapp.workers.events import EventSender
 from proxyapp.workers.inherited import Inherited
 from proxyapp.workers.member import Patience, outline_of
 from proxyapp.workers.messages import Json, Message
+from proxyapp.workers.sharing import among
 from proxyapp.workers.slots import Handed, Place
 from proxyapp.workers.tunnels import refusals_from, tunnels_from
 from proxyapp.workers.verdicts import Verdicts
@@ -52,9 +52,11 @@ class Worker(Service):
         self._sockets: list[socket.socket] = []
         self._is_ending = False
         self._channel = Channel(self._heard, self._lost_master)
-        self._among = Among(part.number, config.proxyapp.workers)
+        self._number = part.number
+        count = config.proxyapp.workers
+        me = among(part.memory, part.row, part.number, count, part.secret)
         try:
-            self._appliance: Appliance = service.build(config, reactor, self._listen, self._among)
+            self._appliance: Appliance = service.build(config, reactor, self._listen, me)
         except SystemExit as reason:
             part.give_up([str(reason)])
             raise
@@ -73,7 +75,7 @@ class Worker(Service):
         }
 
     def __repr__(self) -> str:
-        return f"<Worker {self._among.number} {self._duty!r}>"
+        return f"<Worker {self._number + 1} {self._duty!r}>"
 
     # IService.
 

@@ -6,41 +6,43 @@ Only the store's threads run at once, and what sendfile(2) would send is copied.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, cast
 from unittest import mock
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import IPullProducer
 from twisted.internet.task import Clock
 
+from proxyapp import errors
 from proxyapp.cache.entry import Entry
 from proxyapp.cache.proxying import CachingProxy
 from proxyapp.cache.store import CacheStore, StoreLimits
 from proxyapp.cache.wanted import Means
 from proxyapp.net import pipes
+from proxyapp.net.sendfile import File
+from proxyapp.net.task import Task, Wakeup
 from proxyapp.proxy.upgrade import TlsUpgrade
 from proxyapp.rules.caching.keys import KeyRule
 from proxyapp.rules.caching.policy import Policy
 from proxyapp.rules.caching.rules import CacheRule, CacheRules, OnRange
+from proxyapp.rules.ranges import ByteRange
 from proxyapp.rules.upgrade import Spellings
 from proxyapp.server.connection import Listener
-from tests.cache.stores import MEMORY_ONLY, START, at_once
-from tests.support import (
-    IPv4Address,
-    MemoryTransport,
-    Settings,
-    Stage,
-    get,
-    request,
-)
+from proxyapp.wire.headers import of_lines
+from proxyapp.wire.messages import OutgoingResponse, ResponseHead
+from tests.cache.stores import MIB, START, at_once
+from tests.support import MemoryTransport, RecordedReply, Settings, Stage, request
 
 HOST = b"http://a.example"
 FRESH = b"Cache-Control: max-age=1000"
 TAG = b'ETag: "1"'
 BLOCK = bytes(range(256)) * 256  # 64 KiB
+ROOMY = StoreLimits(memory=64 * MIB, disk=0, max_object=16 * MIB)
 
 
 class ReadingTransport(MemoryTransport):
@@ -61,9 +63,22 @@ class ReadingTransport(MemoryTransport):
         self._pull = cast(IPullProducer, producer)
         self._ask_later()
 
+    @property
+    def has_producer(self) -> bool:
+        """Does anybody feed it?"""
+        return self._pull is not None or self._producer is not None
+
     def unregisterProducer(self) -> None:
         self._pull = None
         super().unregisterProducer()
+
+    def takes_some(self, count: int) -> None:
+        """Let the far end read *count* bytes of what waits for it, and no more."""
+        self._heard += self._outbox[:count]
+        self._outbox = self._outbox[count:]
+        if not self._outbox and self._is_paused and self._producer is not None:
+            self._is_paused = False
+            self._producer.resumeProducing()
 
     def _ask_later(self) -> None:
         if self._pull is not None and not self._outbox:
@@ -159,7 +174,7 @@ class CacheStage(Stage):
         connection = self._listener.buildProtocol(address)
         transport = ReadingTransport(self.clock, address.port)
         transport.protocol = connection
-        connection.makeConnection(transport)
+        connection.makeConnection(transport)  # type: ignore[no-untyped-call]  # Twisted's
         self.clients.append(transport)
         return transport
 
@@ -192,10 +207,9 @@ class CacheStage(Stage):
         self.turn()
 
     def asked(self) -> list[bytes]:
-        """Return the lines of the request that the origin dialled last got."""
-        head, _, rest = self.origin.all_heard().partition(b"\r\n\r\n")
-        assert not rest
-        return head.split(b"\r\n")
+        """Return the lines of the last request that the origin dialled last got."""
+        heads = self.origin.all_heard().split(b"\r\n\r\n")
+        return heads[-2].split(b"\r\n")
 
     def waits(self, seconds: float) -> None:
         """Let time pass."""
@@ -220,14 +234,65 @@ class CacheStage(Stage):
 
     def end(self) -> None:
         """Fail if anything is left; what was said is nobody's concern any more."""
+        for client in self.clients:
+            client.resets()
         self.turn()
-        self.all_is_heard()
-        assert repr(self.caching) == "<CachingProxy <Fetches 0>>" or self.fetching()
-        super().end()
+        for origin in self.origins:
+            origin.resets()
+        if "0>" not in repr(self.caching):
+            # What is nearly done goes on without clients, until nothing comes for long enough.
+            self.dialler.refusals = [errors.ConnectRefused("it's over")] * 100
+            self.waits(700)
+            self.dialler.refusals = []
         assert repr(self.caching) == "<CachingProxy <Fetches 0>>"
+        self.all_is_heard()
+        super().end()
         stopped: list[object] = []
         self.store.stop().addBoth(stopped.append)
         assert stopped == [None]
+
+
+class FlowReply(RecordedReply):
+    """A RecordedReply that takes what the cache says, too; each is itself alone."""
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def pass_on(self, head: OutgoingResponse, body: bytes) -> None:
+        assert self.head is None
+        self.head, self.body = head, body
+
+    async def answer_pieces(
+        self,
+        head: OutgoingResponse,
+        file: File,
+        pieces: Sequence[bytes | ByteRange],
+        is_ours: bool = True,
+    ) -> None:
+        assert not is_ours
+        assert self.head is None
+        self.head = head
+        for piece in pieces:
+            if isinstance(piece, bytes):
+                self.body += piece
+            else:
+                self.body += os.pread(file.descriptor, piece.size, piece.offset)
+
+    def field(self, name: bytes) -> bytes | None:
+        """Return the value of a field of the answer."""
+        assert self.head is not None
+        return of_lines(list(self.head.lines)).get(name)
+
+
+def reply(clock: Clock) -> FlowReply:
+    """Return a reply to nobody in particular."""
+    return FlowReply(ReadingTransport(clock))
+
+
+def response(*lines: bytes, status: int = 200) -> OutgoingResponse:
+    """Return a head as it comes from the origin's responder."""
+    came = ResponseHead(status, b"", 1, of_lines(list(lines)))
+    return OutgoingResponse(status, b"", [], list(lines), came)
 
 
 def rule(
@@ -240,7 +305,7 @@ def rule(
 
 @contextmanager
 def flow(
-    folder: Path, limits: StoreLimits = MEMORY_ONLY, by: CacheRule | None = None
+    folder: Path, limits: StoreLimits = ROOMY, by: CacheRule | None = None
 ) -> Iterator[CacheStage]:
     """Set the stage, and see that nothing is left at the end."""
     stage = CacheStage(folder, limits, by or CacheRule())
@@ -271,4 +336,15 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-__all__ = ["Callable", "get"]
+def crashing() -> Task:
+    """Return a client's task whose end fails with a ZeroDivisionError when it is resumed."""
+
+    async def client() -> None:
+        await Wakeup()
+
+    def fail(outcome: Exception | None) -> None:
+        raise ZeroDivisionError
+
+    task = Task(client(), fail)
+    task.resume()
+    return task

@@ -63,6 +63,7 @@ def visits(origin: Origin[Routes]) -> int:
 
 HIT = b"proxyapp; hit"
 MISS = b"proxyapp; fwd=miss; stored"
+PASSED = b"proxyapp; fwd=miss"
 
 
 @pytest.mark.parametrize("body", [b"", b"small", BIG], ids=["empty", "small", "big"])
@@ -101,6 +102,31 @@ def test_not_stored(ask: Ask, origin: Origin[Routes], route: Route) -> None:
     origin.served.on(b"/", route)
     assert [ask("/").body for _ in range(3)] == [b"x"] * 3
     assert visits(origin) == 3
+
+
+@pytest.mark.parametrize("body", [b"small", BIG], ids=["small", "big"])
+def test_what_was_for_one_is_stored_later(ask: Ask, origin: Origin[Routes], body: bytes) -> None:
+    """An origin that changes its mind is noticed, though its answers weren't for others before."""
+    origin.served.on(b"/", fixed(body, b"Cache-Control: no-store"))
+    before = [ask("/") for _ in range(2)]
+    assert [(cache_status(each), each.body) for each in before] == [(PASSED, body)] * 2
+    origin.served.on(b"/", fixed(body, FRESH, TAG))
+    after = [ask("/") for _ in range(3)]
+    assert [cache_status(each) for each in after] == [MISS, HIT, HIT]
+    assert [each.body for each in after] == [body] * 3
+    assert visits(origin) == 3
+
+
+def test_what_breaks_off_alone_is_completed(ask: Ask, origin: Origin[Routes]) -> None:
+    """Half of an answer that nobody else could join isn't served for the whole."""
+    origin.served.on(b"/", fixed(BIG, b"Cache-Control: no-store"))
+    ask("/"), ask("/")
+    head = b"HTTP/1.1 200 OK\r\n%b\r\n%b\r\nContent-Length: %d\r\n\r\n"
+    origin.served.on(b"/", exactly(head % (FRESH, TAG, len(BIG)) + BIG[:100_000], is_last=True))
+    with pytest.raises((AssertionError, ConnectionError)):
+        ask("/")
+    origin.served.on(b"/", fixed(BIG, FRESH, TAG))
+    assert ask("/").body == BIG
 
 
 def test_head_is_answered(ask: Ask, origin: Origin[Routes]) -> None:

@@ -38,9 +38,10 @@ def version() -> str:
 def copy(folder: Path) -> Path:
     """Copy the sources into *folder*, since setuptools leaves litter; return where they are."""
     target = folder / "proxyapp-sources"
-    # packaging/debian/build is a script, and no litter.
     shutil.copytree(ROOT, target, ignore=_LITTER)
-    shutil.copytree(ROOT / "packaging", target / "packaging", dirs_exist_ok=True)
+    # Not litter, though they look like it.
+    for name in (".ci", "packaging"):
+        shutil.copytree(ROOT / name, target / name, dirs_exist_ok=True)
     return target
 
 

@@ -105,7 +105,7 @@ def test_sdist_has_everything(built: Path) -> None:
     """Whoever has the sdist alone can read, test, and package."""
     with tarfile.open(built / f"proxyapp-{sources.version()}.tar.gz") as found:
         names = {name.partition("/")[2] for name in found.getnames()}
-    folders = ("proxyapp", "twisted", "tests", "docs", "etc", "bench", "packaging")
+    folders = (".ci", "proxyapp", "twisted", "tests", "docs", "etc", "bench", "packaging")
     files = {path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()}
     wanted = {str(path.relative_to(ROOT)) for path in files}
     litter = {name for name in wanted if "__pycache__" in name or name.endswith("dropin.cache")}

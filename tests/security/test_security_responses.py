@@ -255,7 +255,7 @@ def test_fields_of_this_hop_stay_here(
     answer = talk.response()
     assert (answer.status, answer.body) == (407, b"good")
     names = [name.lower() for name, _ in answer.head.fields]
-    assert sorted(names) == [b"content-length", b"via", b"via"]
+    assert sorted(names) == [b"cache-status", b"content-length", b"via", b"via"]
     assert talk.response().body == b"hello"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,6 +37,16 @@ def test_no_start_line_splits_a_message(text: bytes) -> None:
             writer.request_head(method, target, b"")
     with pytest.raises(errors.InternalError):
         writer.response_head(OutgoingResponse(200, text, []))
+
+
+def test_a_head_that_is_repeated_is_written_once() -> None:
+    """The same head is the same bytes, and one that is made of it is written anew."""
+    head = OutgoingResponse(200, b"OK", [(b"A", b"b")], [b"C: d"])
+    first = writer.response_head(head)
+    assert writer.response_head(head) is first
+    assert head == OutgoingResponse(200, b"OK", [(b"A", b"b")], [b"C: d"])
+    other = dataclasses.replace(head, fields=[])
+    assert writer.response_head(other) == b"HTTP/1.1 200 OK\r\nC: d\r\n\r\n"
 
 
 def test_a_request_head() -> None:

@@ -12,6 +12,10 @@ from proxyapp.wire.messages import RequestHead, ResponseHead
 
 # RFC 5861 section 4: what an origin in trouble answers.
 _TROUBLE = frozenset((500, 502, 503, 504))
+# They ask for patience.
+_LATER = _TROUBLE | frozenset((408, 425, 429))
+# They are about the request, the client or the moment, and not about the resource.
+_SAYS_NOTHING = frozenset((401, 407, 408, 412, 416, 417, 421, 425, 426, 428, 429, 431, 511))
 
 
 class Fate(enum.Enum):
@@ -65,12 +69,20 @@ def _continued(stored: Stored, end: int, response: ResponseHead) -> Fate:
     part = parts.sent_part(response)
     if part is None or part.start != end or not parts.is_same(stored, response):
         return Fate.ANOTHER
-    return Fate.CONTINUE
+    return Fate.CONTINUE if stored.total in (None, part.total) else Fate.ANOTHER
+
+
+def is_news(stored: Stored, response: ResponseHead) -> bool:
+    """Does *response*, which isn't stored, say that *stored* isn't what the origin has now?"""
+    status = response.status
+    if status >= 500 or status in _SAYS_NOTHING:
+        return False
+    return status != 206 or not parts.is_same(stored, response)
 
 
 def fate_of_rest(stored: Stored, end: int, response: ResponseHead) -> Fate:
     """Say what becomes of *response*, asked for because *stored* broke off at *end*."""
-    if response.status in _TROUBLE:
+    if response.status in _LATER:
         return Fate.STALE
     if response.status == 200 and parts.is_same(stored, response):
         return Fate.REPEAT

@@ -215,3 +215,29 @@ def test_only_if_cached(asked: RequestHead, is_it: bool) -> None:
 def test_what_is_looked_up(asked: RequestHead, may: bool) -> None:
     """Only plain requests to read something are answered from the cache."""
     assert reuse.may_look_up(asked) is may
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_it"),
+    [
+        (request(method=b"HEAD"), False),
+        (asking(b"x"), False),
+        (request(b"pragma: x"), False),
+        (request(b"RANGE: bytes=0-1"), False),
+        (request(b'If-None-Match: "a"'), False),
+        (request(b"If-Modified-Since: x"), False),
+        (request(b"If-Range: x"), False),
+        (request(b'If-Match: "a"'), False),
+        (request(b"If-Unmodified-Since: x"), False),
+        (request(b"Content-Length: 0"), False),
+        (request(b"Transfer-Encoding: chunked"), False),
+        (request(b"Upgrade: h2c"), False),
+        (request(), True),
+        (request(b"Authorization: x", b"Cookie: a=b", b"Accept-Language: en"), True),
+    ],
+)
+def test_plain_requests(asked: RequestHead, is_it: bool) -> None:
+    """They may be answered from the cache, and want nothing that others might not."""
+    assert reuse.is_plain(asked) is is_it
+    assert reuse.may_look_up(asked) or not is_it
+    assert not (is_it and reuse.is_only_if_cached(asked))

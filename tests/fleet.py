@@ -1,0 +1,126 @@
+"""The product as several processes: who they are, how it is told to reload, and a load for it."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import threading
+from pathlib import Path
+
+from tests.appliance import _INI, Running, command, environ, merged, wait_for
+from tests.talk import Talk
+
+_REQUEST = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+_LAST_REQUEST = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+
+
+def children(running: Running) -> list[int]:
+    """Return the processes that the master has started, the oldest first."""
+    pid = running.process.pid
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return sorted(map(int, found))
+
+
+def wait_for_children(running: Running, count: int) -> list[int]:
+    """Return the processes of the master, once there are exactly *count*."""
+
+    def look() -> list[int]:
+        found = children(running)
+        return found if len(found) == count else []
+
+    return wait_for(look, f"{count} workers")
+
+
+def write_ini(running: Running, ini: str) -> None:
+    """Put the settings of *ini* over the tests' own, as start does."""
+    folder = running.log.parent
+    (folder / "proxyapp.ini").write_text(merged(_INI.format(folder=folder), ini))
+
+
+def reload(running: Running) -> subprocess.CompletedProcess[str]:
+    """Run `twistd proxyapp --reload`, as `systemctl reload` does."""
+    folder = running.log.parent
+    return subprocess.run(
+        command("--config", str(folder / "proxyapp.ini"), "--reload"),
+        cwd=folder,
+        env=environ(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def said(running: Running, text: str) -> str:
+    """Return the first line of the event log that holds *text*, once there is one."""
+
+    def look() -> str:
+        return next((line for line in running.said if text in line), "")
+
+    return wait_for(look, f"event with {text}")
+
+
+def fixed_ports(running: Running) -> str:
+    """Return the settings that listen where *running* does, whatever the kernel would choose."""
+    return "".join(
+        f"[{section}]\nlisten = tcp:{port}:interface=127.0.0.1\n"
+        for section, port in running.ports.items()
+    )
+
+
+class Load:
+    """Clients that ask *port* for / without a pause; *failures* says what any of them missed.
+
+    Half of them keep their connection, half open a fresh one each time.
+    """
+
+    def __init__(self, port: int, clients: int) -> None:
+        self.failures: list[str] = []
+        self.answered = 0
+        self._port = port
+        self._is_over = threading.Event()
+        kinds = [self._keep, self._open_each] * (clients // 2)
+        self._threads = [threading.Thread(target=kind) for kind in kinds]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._is_over.set()
+        for thread in self._threads:
+            thread.join(30)
+
+    def _talk(self) -> Talk:
+        return Talk(socket.create_connection(("127.0.0.1", self._port), timeout=20))
+
+    def _keep(self) -> None:
+        talk: Talk | None = None
+        while not self._is_over.is_set() and not self.failures:
+            try:
+                talk = talk or self._talk()
+                talk.send(_REQUEST)
+                answer = talk.response()
+                if self._count(answer.status) and answer.head.all(b"connection") == [b"close"]:
+                    talk.close()
+                    talk = None
+            except (OSError, EOFError) as error:
+                self.failures.append(f"kept connection: {error!r}")
+        if talk is not None:
+            talk.close()
+
+    def _open_each(self) -> None:
+        while not self._is_over.is_set() and not self.failures:
+            try:
+                with self._talk() as talk:
+                    talk.send(_LAST_REQUEST)
+                    self._count(talk.response().status)
+            except (OSError, EOFError) as error:
+                self.failures.append(f"fresh connection: {error!r}")
+
+    def _count(self, status: int) -> bool:
+        self.answered += 1
+        if status != 200:
+            self.failures.append(f"status {status}")
+        return status == 200

@@ -1,0 +1,82 @@
+"""A root file system to throw away: this machine's as it is, with a layer on top that takes all writes.
+
+What runs in it sees the same files and tools, has a loopback of its own, and changes nothing that
+outlives it. What is in the layer at the end is what it has left.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+# Arguments: a folder, and a file to put at the top of the root. The script comes on standard input.
+_OUTSIDE = r"""
+set -eu
+mount -t tmpfs throwaway "$1"
+mkdir "$1/layer" "$1/work" "$1/root"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$1/layer,workdir=$1/work" "$1/root"
+mount -t proc proc "$1/root/proc"
+mount --rbind /dev "$1/root/dev"
+mkdir -p "$1/root/tmp" && mount -t tmpfs temporary "$1/root/tmp"
+/usr/bin/python3 - <<'END'
+import fcntl, socket, struct
+loopback_up = struct.pack("16sh", b"lo", 1)  # IFF_UP
+fcntl.ioctl(socket.socket(), 0x8914, loopback_up)  # SIOCSIFFLAGS
+END
+if [ -n "$2" ]; then cp "$2" "$1/root/tmp/"; fi
+chroot "$1/root" /bin/bash -eu -o pipefail -c "$3" 2>&1 || echo "=== failed
+$?"
+echo "=== left"
+cd "$1/layer"
+find . -mindepth 1 -printf '%y %P\n'
+"""
+_SECTION = re.compile(r"^=== (\S+)\n(.*?)(?=^=== |\Z)", re.DOTALL | re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """What a script did in a root: *said*, by the lines `=== NAME` in it, and what it *left*.
+
+    *left* are the files in the layer, and the folders that this machine doesn't have.
+    """
+
+    said: dict[str, str]
+    left: frozenset[str]
+
+
+@functools.cache
+def obstacle() -> str:
+    """Return why there can be no such root here; empty if there can."""
+    if os.geteuid() != 0:
+        return "only root can lay a file system over another one"
+    if any(shutil.which(tool) is None for tool in ("unshare", "chroot", "mount")):
+        return "unshare, chroot or mount is missing"
+    probe = 'd=$(mktemp -d) && mount -t tmpfs t "$d" && mkdir "$d/a" "$d/b" "$d/c"'
+    probe += ' && mount -t overlay o -o "lowerdir=/,upperdir=$d/a,workdir=$d/b" "$d/c"'
+    probe += '; s=$?; umount "$d/c"; umount "$d"; rmdir "$d"; exit $s'
+    done = subprocess.run([*_APART, probe], capture_output=True, text=True, check=False)
+    return "" if done.returncode == 0 else "this machine lets nobody lay a file system over another one"
+
+
+# Mounts, network and processes of its own; all of them end with it.
+_APART = ("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "/bin/sh", "-c")
+
+
+def stay(script: str, folder: Path, file: Path | None = None) -> Stay:
+    """Run *script* as root of a throw-away root, with *file* in /tmp; skip where there can be none."""
+    if obstacle():
+        pytest.skip(obstacle())
+    command = [*_APART, _OUTSIDE, "sh", str(folder), str(file or ""), script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
+    said = dict(_SECTION.findall(done.stdout))
+    assert done.returncode == 0, done.stdout + done.stderr
+    entries = [line.partition(" ") for line in said.pop("left").splitlines()]
+    left = {name for kind, _, name in entries if kind != "d" or not Path("/", name).is_dir()}
+    return Stay(said, frozenset(left))
