@@ -55,7 +55,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-
 _Pairs = tuple[tuple[bytes, bytes], ...]
 
 

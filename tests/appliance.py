@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -120,18 +120,18 @@ class Running:
         assert found is not None
         return int(found[1]) * 1024
 
+    @property
+    def sockets(self) -> int:
+        """How many sockets are open; other descriptors are few anyway."""
+        targets = []
+        for path in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed between the two
+                targets.append(os.readlink(path))
+        return sum(target.startswith("socket:") for target in targets)
+
     def wait_for_sockets(self, most: int) -> None:
-        """Wait until no more than *most* sockets are open; other descriptors are few anyway."""
-        folder = Path(f"/proc/{self.process.pid}/fd")
-
-        def few() -> bool:
-            try:
-                targets = [os.readlink(path) for path in folder.iterdir()]
-            except FileNotFoundError:  # closed between the two
-                return False
-            return sum(target.startswith("socket:") for target in targets) <= most
-
-        wait_for(few, f"time with at most {most} sockets")
+        """Wait until no more than *most* sockets are open."""
+        wait_for(lambda: self.sockets <= most, f"time with at most {most} sockets")
 
     def lines(self, count: int, path: Path | None = None) -> list[str]:
         """Return the lines of the request log, once there are *count*."""

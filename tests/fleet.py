@@ -24,11 +24,8 @@ def children(running: Running) -> list[int]:
 def wait_for_children(running: Running, count: int) -> list[int]:
     """Return the processes of the master, once there are exactly *count*."""
 
-    def look() -> list[int]:
-        found = children(running)
-        return found if len(found) == count else []
-
-    return wait_for(look, f"{count} workers")
+    wait_for(lambda: len(children(running)) == count, f"time with {count} workers")
+    return children(running)
 
 
 def write_ini(running: Running, ini: str) -> None:

@@ -174,8 +174,9 @@ def test_idle_connections_are_bounded(
     origin.served.on(b"/together", together)
     with start_appliance("[pool]\nmax_idle_per_host = 2\n") as running:
         talks = [connect(running.proxy) for _ in range(6)]
-        for talk in talks:
-            talk.send(asking(origin, b"/together"))
+        for number, talk in enumerate(talks):
+            # Different ones: what is the same would be fetched once.
+            talk.send(asking(origin, b"/together?%d" % number))
         assert [talk.response().body for talk in talks] == [b"done"] * 6
         wait_for(lambda: origin.open == 2, "time with two idle connections")
         talks[0].send(asking(origin))

@@ -188,7 +188,8 @@ def test_flushed_at_exit(
 ) -> None:
     """SIGTERM right behind an answer loses neither its line nor those of what it cuts off."""
     origin.served.on(b"/slow", silent)
-    with Origin(shout) as far, start_appliance() as running:
+    brief = "[proxyapp]\ndrain_timeout = 1s\n[tunnel]\ndrain_timeout = 1s\n"
+    with Origin(shout) as far, start_appliance(brief) as running:
         tunnel, slow, quick = (connect(running.proxy) for _ in range(3))
         tunnel.send(f"CONNECT {far.authority} HTTP/1.1\r\nHost: {far.authority}\r\n\r\n".encode())
         tunnel.response(b"CONNECT")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-import subprocess
+import socket
 from pathlib import Path
 
 import pytest
@@ -38,25 +38,24 @@ def echoes(talk: Talk) -> bool:
 
 def is_refused(port: int) -> bool:
     """Does nobody listen on *port* any more?"""
-    probe = subprocess.run(
-        ["python3", "-c", f"import socket; socket.create_connection(('127.0.0.1', {port}), 5)"],
-        capture_output=True,
-        check=False,
-    )
-    return b"ConnectionRefusedError" in probe.stderr
+    try:
+        socket.create_connection(("127.0.0.1", port), 5).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_ten_reloads_lose_nothing(
-    start_appliance: StartAppliance, connect: Connect, workers: int
+@pytest.mark.parametrize(("workers", "times"), [(1, 10), (2, 3)])
+def test_reloads_lose_nothing(
+    start_appliance: StartAppliance, connect: Connect, workers: int, times: int
 ) -> None:
     """Under load on kept and fresh connections every request is answered, and a tunnel lives."""
     ini = f"[proxyapp]\nworkers = {workers}\n"
     with start_appliance(ini) as running, Origin(shout) as far:
         tunnel = connect(running.proxy)
         assert connect_through(tunnel, far.authority) == 200
-        with Load(running.site, 8) as load:
-            for _ in range(10):
+        with Load(running.site, 4) as load:
+            for _ in range(times):
                 done = reload(running)
                 assert (done.returncode, done.stderr) == (0, "")
                 assert echoes(tunnel)
@@ -92,7 +91,7 @@ def test_mistake(start_appliance: StartAppliance, connect: Connect) -> None:
         assert [line.partition(": not reloaded: ")[0] for line in complaints] == ["proxyapp"] * 2
         assert "[pool] retries: 'many' is not a whole number" in done.stderr
         said(running, "not reloaded: ")
-        wait_for_children(running, 0) if children(running) else None
+        wait_for_children(running, 0)
         talk = connect(running.site)
         talk.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
         assert talk.response().status == 200
@@ -179,13 +178,12 @@ def test_a_password_that_is_wanted_now(start_appliance: StartAppliance, connect:
 
 def test_addresses_come_and_go(start_appliance: StartAppliance, connect: Connect) -> None:
     """A reload opens what is new, closes what is gone, and keeps the port of what stays."""
-    with start_appliance() as running, Origin(shout) as free:
+    with Origin(shout) as free:
         extra = free.port
-        free.close()
+    with start_appliance() as running:
         site = f"tcp:{running.site}:interface=127.0.0.1"
         more = f"[site]\nlisten = {site}\n tcp:{extra}:interface=127.0.0.1\n"
         write_ini(running, fixed_ports(running) + more)
-        # The old ones were the kernel's choice, which no fixed address replaces while it is held.
         done = reload(running)
         assert done.returncode == 0, done.stderr
         for port in (running.site, extra):
@@ -195,7 +193,7 @@ def test_addresses_come_and_go(start_appliance: StartAppliance, connect: Connect
         write_ini(running, fixed_ports(running))
         assert reload(running).returncode == 0
         wait_for(lambda: is_refused(extra), "refusal")
-        assert connect(running.site)
+        connect(running.site)
 
 
 def test_more_and_fewer_workers(start_appliance: StartAppliance) -> None:

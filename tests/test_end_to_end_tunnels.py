@@ -193,7 +193,7 @@ def test_no_descriptor_is_left(running: Running, connect: Connect) -> None:
         for number, talk in enumerate(talks):
             (talk.close, talk.reset, talk.half_close)[number % 3]()
         far.wait_until_idle()
-    running.wait_for_sockets(most=10)
+    running.wait_for_sockets(most=14)
 
 
 # --- Refusals ---

@@ -15,7 +15,7 @@ import pytest
 from proxyapp import config, errors, tap
 from proxyapp.config import OPTIONS
 from proxyapp.config.ini import Ini
-from proxyapp.rules import autoconfighelp, logformat, ranges
+from proxyapp.rules import autoconfighelp, logtimes, ranges
 from proxyapp.rules.logformat import (
     NAMED_FORMATS,
     PLACEHOLDERS,
@@ -197,11 +197,11 @@ def _central_europe(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The examples are written where the clocks are an hour ahead."""
     monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
     time.tzset()
-    logformat._second.cache_clear()
+    logtimes.second.cache_clear()
     yield
     monkeypatch.undo()
     time.tzset()
-    logformat._second.cache_clear()
+    logtimes.second.cache_clear()
 
 
 def test_every_named_format_is_documented() -> None:

@@ -13,9 +13,8 @@ import functools
 import json
 import re
 from collections.abc import Callable, Mapping
-from datetime import datetime
-from typing import NamedTuple
 
+from proxyapp.rules import logtimes
 from proxyapp.rules.masking import masked
 from proxyapp.rules.record import Record
 
@@ -78,33 +77,6 @@ def _octets(text: str | None) -> bytes:
     return text.encode("utf-8", "backslashreplace") if text else b""
 
 
-# --- Times, in the local zone; a busy second is rendered once ---
-
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-
-
-class _Second(NamedTuple):
-    """A second, in the ways it's written; strftime would speak the language of the locale."""
-
-    common: str
-    rfc3339: str
-    offset: str
-
-
-@functools.lru_cache(maxsize=16)
-def _second(second: int) -> _Second:
-    local = datetime.fromtimestamp(second).astimezone()
-    text = local.isoformat()
-    common = f"{local:%d}/{_MONTHS[local.month - 1]}/{local:%Y:%H:%M:%S %z}"
-    return _Second(common, text[:19], text[19:])
-
-
-def _rfc3339(started: float) -> str:
-    second, milliseconds = divmod(round(started * 1000), 1000)
-    text = _second(second)
-    return f"{text.rfc3339}.{milliseconds:03d}{text.offset}"
-
-
 # --- Parts of lines ---
 
 
@@ -121,17 +93,13 @@ def _client(record: Record, escape: Escape) -> str:
     return f"[{host}]:{record.client_port}" if ":" in host else f"{host}:{record.client_port}"
 
 
-_METHODS = {name.encode("ascii"): name for name in ("GET", "HEAD", "POST", "PUT", "CONNECT")}
-
-
 def _request(record: Record, escape: Escape) -> str:
     """The request line; a head that couldn't be read has none."""
     asked = record.asked
     method, target = asked.method, asked.target
     if not method and not target:
         return "-"
-    shown = _METHODS.get(method) or escape(method)
-    return f"{shown} {escape(masked(target))} HTTP/1.{asked.minor}"
+    return f"{escape(method)} {escape(masked(target))} HTTP/1.{asked.minor}"
 
 
 def _fetched(record: Record) -> bytes:
@@ -174,7 +142,7 @@ def _common(record: Record) -> str:
     host = _host(record.client_name or record.client_host)
     user = "-" if record.user is None else _word(_octets(record.user))
     return (
-        f"{host} - {user} [{_second(int(record.started)).common}]"
+        f"{host} - {user} [{logtimes.second(int(record.started)).common}]"
         f' "{_request(record, _word)}" {record.status or "-"} {record.sent or "-"}'
     )
 
@@ -227,7 +195,7 @@ def _squid(record: Record) -> str:
 def _pool(record: Record) -> str:
     """Time, client, method, real URL, status, length, seconds, URL as asked."""
     return (
-        f"{_rfc3339(record.started)} {_client(record, _word)} {_word(record.asked.method)}"
+        f"{logtimes.rfc3339(record.started)} {_client(record, _word)} {_word(record.asked.method)}"
         f" {_word(_fetched(record))} {record.status or '-'} {record.sent}"
         f" {record.duration:.6f} {_word(masked(record.asked.target))}"
     )
@@ -239,7 +207,7 @@ _encode_json = json.JSONEncoder(separators=(",", ":")).encode
 def _json(record: Record) -> str:
     """One object a line, all fields; bytes that aren't UTF-8 as `\\xHH`, no user as null."""
     fields: dict[str, str | int | float | None] = {
-        "time": _rfc3339(record.started),
+        "time": logtimes.rfc3339(record.started),
         "epoch": round(record.started, 3),
         "duration": round(record.duration, 6),
         "client_port": record.client_port,
@@ -273,11 +241,11 @@ def _escaped(octets: Callable[[Record], bytes]) -> Callable[[Record, Escape], st
 
 PLACEHOLDERS: Mapping[str, Callable[[Record, Escape], str]] = {
     **{name: _escaped(octets) for name, octets in _TEXTS.items()},
-    "time": lambda record, escape: _rfc3339(record.started),
-    "time_common": lambda record, escape: _second(int(record.started)).common,
-    "date": lambda record, escape: _rfc3339(record.started)[:10],
-    "clock": lambda record, escape: _rfc3339(record.started)[11:19],
-    "zone": lambda record, escape: _second(int(record.started)).offset,
+    "time": lambda record, escape: logtimes.rfc3339(record.started),
+    "time_common": lambda record, escape: logtimes.second(int(record.started)).common,
+    "date": lambda record, escape: logtimes.rfc3339(record.started)[:10],
+    "clock": lambda record, escape: logtimes.rfc3339(record.started)[11:19],
+    "zone": lambda record, escape: logtimes.second(int(record.started)).offset,
     "epoch": lambda record, escape: f"{record.started:.3f}",
     "duration": lambda record, escape: f"{record.duration:.6f}",
     "milliseconds": lambda record, escape: str(int(record.duration * 1000)),

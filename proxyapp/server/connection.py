@@ -151,7 +151,7 @@ class ClientConnection(protocol.Protocol):
                     self.deadline = NEVER
                     self.transport.pauseProducing()
                     return
-                if not self._take_request() or self._has_taken_all():
+                if not self._take_request():
                     return
         finally:
             self._is_taking = False
@@ -166,15 +166,10 @@ class ClientConnection(protocol.Protocol):
             self._await_head()
             return False
         request, door = arrived
-        self.is_in_head = False
-        self.deadline = NEVER
+        self.is_in_head, self.deadline = False, NEVER
         self.turn = Turn(self, self._around, door, request, self._end_turn)
         self.turn.begin()
-        return True
-
-    def _has_taken_all(self) -> bool:
-        """Has nothing of another request arrived, nor is anything else to be done? Nearly always."""
-        return self._arrivals.reader.is_empty and not (self._is_held or self._input_ended)
+        return not self._arrivals.reader.is_empty or self._is_held or self._input_ended
 
     def _await_head(self) -> None:
         reader = self._arrivals.reader

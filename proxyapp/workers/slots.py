@@ -40,6 +40,14 @@ class Opened(NamedTuple):
         """Is there one for all workers?"""
         return self.wanted.family == socket.AF_UNIX or self.wanted.descriptor >= 0
 
+    @property
+    def port(self) -> int:
+        """The port of TCP; 0 for all others."""
+        if self.wanted.family == socket.AF_UNIX:
+            return 0
+        port: int = self.sockets[0].getsockname()[1]
+        return port
+
     def of(self, number: int, count: int) -> list[socket.socket]:
         """Return those of the worker *number* of *count*."""
         return self.sockets if self.is_shared else self.sockets[number::count]
@@ -106,8 +114,7 @@ class Slots:
             found = self._handed.get(description) or self._found(description, seen, before)
             while not found.is_shared and len(found.sockets) < count:
                 # The kernel may have chosen the port of the first one.
-                port = found.sockets[0].getsockname()[1]
-                wanted = found.wanted._replace(port=port)
+                wanted = found.wanted._replace(port=found.port)
                 found.sockets.append(sockets.open_socket(wanted, is_exclusive=False))
         except ListenError as error:
             raise NotListening(f"cannot listen on {description}: {error}") from error
@@ -124,10 +131,10 @@ class Slots:
         place = (int(wanted.family), wanted.host, wanted.port)
         address = (*place, seen[place])
         seen[place] += 1
-        found = self._opened.get(address)
+        found = self._opened.get(address) or self._bound_to(wanted)
         if found is None:
             # An address that overlaps with one of ours, which it replaces, isn't free.
-            is_ours = any(each[2] == wanted.port for each in before)
+            is_ours = any(self._opened[each].port == wanted.port for each in before)
             lock = PathLock(wanted.host) if wanted.has_lock else None
             try:
                 opened = sockets.open_socket(wanted, is_exclusive=not is_ours)
@@ -137,6 +144,14 @@ class Slots:
                 raise
             found = self._opened[address] = Opened(wanted, [opened], lock)
         return found
+
+    def _bound_to(self, wanted: Wanted) -> Opened | None:
+        """Return the sockets whose port, which *wanted* names now, was the kernel's choice."""
+        for opened in self._opened.values():
+            is_there = opened.wanted.port == 0 and opened.port == wanted.port
+            if is_there and wanted.port and opened.wanted.host == wanted.host:
+                return opened
+        return None
 
     def keep_only(self, kept: Sequence[Opened]) -> None:
         """Close all others, but those that were handed to us."""

@@ -32,6 +32,8 @@ from proxyapp.workers.slots import Handed, Place
 from proxyapp.workers.tunnels import refusals_from, tunnels_from
 from proxyapp.workers.verdicts import Verdicts
 
+_NONE = Patience(0.0, 0.0)
+
 _log = Logger()
 
 
@@ -168,13 +170,14 @@ class Worker(Service):
 
     def _come_to_an_end(self, patience: Patience) -> None:
         if self._is_ending:
-            Deferred.fromCoroutine(self._duty.drain(patience))  # it has less patience now
+            if self._appliance.running:
+                Deferred.fromCoroutine(self._duty.drain(patience))  # it has less patience now
             return
         self._is_ending = True
         if self._appliance.running:
             Deferred.fromCoroutine(self._drain_and_stop(patience))
         else:
-            self._end()
+            self._reactor.stop()
 
     async def _drain_and_stop(self, patience: Patience) -> None:
         try:
@@ -183,11 +186,9 @@ class Worker(Service):
             await self._duty.drain(patience)
         except Exception:
             _log.failure("the end of a worker went wrong")
-        self._end()
+        self._reactor.stop()
 
     def _end(self) -> None:
-        """End everything now."""
-        self._is_ending = True
+        """End everything now; what was cut is logged before we are gone."""
+        self._come_to_an_end(_NONE)
         self._duty.end()
-        if self._reactor.running:
-            self._reactor.stop()

@@ -476,5 +476,3 @@ def test_a_part_says_how_much_there_is(desk: Desk) -> None:
     with pytest.raises(errors.ResponseIncomplete):
         desk.intake.check()
     desk.ends(ERROR)
-
-

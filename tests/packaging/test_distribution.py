@@ -13,11 +13,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.packaging import sources
 
 ROOT = sources.ROOT
-# What a wheel's script `twistd` does; the new environment has no Twisted, and no script, of its own.
+# What the script `twistd` does; the new environment has neither it nor Twisted of its own.
 TWISTD = "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; run()"
+WHERE = """\
+import proxyapp.tap, twisted.plugins.proxyapp_plugin
+print(proxyapp.tap.__file__, twisted.plugins.proxyapp_plugin.__file__)
+"""
 PLUGIN = "twisted/plugins/proxyapp_plugin.py"
 
 
@@ -33,7 +38,9 @@ def test_every_package_is_listed() -> None:
     """setup.cfg has each package of the tree, the folder of plugins, and nothing else."""
     found = {str(path.parent.relative_to(ROOT)) for path in ROOT.glob("proxyapp/**/__init__.py")}
     listed = sources.setup()["options"]["packages"].split()
-    assert sorted(listed) == sorted({name.replace("/", ".") for name in found} | {"twisted.plugins"})
+    assert sorted(listed) == sorted(
+        {name.replace("/", ".") for name in found} | {"twisted.plugins"}
+    )
 
 
 def test_every_folder_is_a_package() -> None:
@@ -121,7 +128,14 @@ def installed(request: pytest.FixtureRequest, built: Path, tmp_path: Path) -> Pa
         pytest.skip("pip is not installed in this environment")
     venv.create(tmp_path / "venv", symlinks=True)
     python = tmp_path / "venv" / "bin" / "python"
-    pip = [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check"]
+    pip: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        python,
+        "--disable-pip-version-check",
+    ]
     package = built / f"proxyapp-{sources.version()}{request.param}"
     sources.run([*pip, "install", "--no-deps", package])
     purelib = subprocess.check_output(
@@ -136,8 +150,7 @@ def test_installed_plugin_is_listed(installed: Path, tmp_path: Path) -> None:
     """`twistd --help` has the subcommand, which is the installed one, and it works."""
     listed = sources.run([installed, "-P", "-c", TWISTD, "--help"], tmp_path).stdout
     assert "    proxyapp   " in listed
-    where = "from twisted.plugins import proxyapp_plugin as p; import proxyapp.tap as t; print(p.__file__, t.__file__)"
-    files = sources.run([installed, "-P", "-c", where], tmp_path).stdout.split()
+    files = sources.run([installed, "-P", "-c", WHERE], tmp_path).stdout.split()
     assert all(Path(file).is_relative_to(tmp_path) for file in files)
     checked = sources.run([installed, "-P", "-c", TWISTD, "proxyapp", "--check"], tmp_path).stdout
     assert checked.startswith("proxyapp: the configuration is right (the defaults)\n")

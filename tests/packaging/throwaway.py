@@ -1,4 +1,4 @@
-"""A root file system to throw away: this machine's as it is, with a layer on top that takes all writes.
+"""A root file system to throw away: this machine's, with a layer on top that takes all writes.
 
 What runs in it sees the same files and tools, has a loopback of its own, and changes nothing that
 outlives it. What is in the layer at the end is what it has left.
@@ -24,6 +24,7 @@ mkdir "$1/layer" "$1/work" "$1/root"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$1/layer,workdir=$1/work" "$1/root"
 mount -t proc proc "$1/root/proc"
 mount --rbind /dev "$1/root/dev"
+mount --rbind /sys "$1/root/sys"
 mkdir -p "$1/root/tmp" && mount -t tmpfs temporary "$1/root/tmp"
 /usr/bin/python3 - <<'END'
 import fcntl, socket, struct
@@ -62,7 +63,11 @@ def obstacle() -> str:
     probe += ' && mount -t overlay o -o "lowerdir=/,upperdir=$d/a,workdir=$d/b" "$d/c"'
     probe += '; s=$?; umount "$d/c"; umount "$d"; rmdir "$d"; exit $s'
     done = subprocess.run([*_APART, probe], capture_output=True, text=True, check=False)
-    return "" if done.returncode == 0 else "this machine lets nobody lay a file system over another one"
+    return (
+        ""
+        if done.returncode == 0
+        else "this machine lets nobody lay a file system over another one"
+    )
 
 
 # Mounts, network and processes of its own; all of them end with it.
@@ -70,7 +75,7 @@ _APART = ("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "/bi
 
 
 def stay(script: str, folder: Path, file: Path | None = None) -> Stay:
-    """Run *script* as root of a throw-away root, with *file* in /tmp; skip where there can be none."""
+    """Run *script* in such a root, with *file* in /tmp; skip where there can be none."""
     if obstacle():
         pytest.skip(obstacle())
     command = [*_APART, _OUTSIDE, "sh", str(folder), str(file or ""), script]

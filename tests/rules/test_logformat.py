@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxyapp.rules import logformat
+from proxyapp.rules import logformat, logtimes
 from proxyapp.rules.logformat import PLACEHOLDERS, Identified, compile_format
 from proxyapp.rules.record import Record
 from proxyapp.wire.headers import Fields
@@ -75,14 +75,14 @@ def zone() -> Iterator[None]:
     before = os.environ.get("TZ")
     os.environ["TZ"] = "LAB-2"
     time.tzset()
-    logformat._second.cache_clear()
+    logtimes.second.cache_clear()
     yield
     if before is None:
         del os.environ["TZ"]
     else:
         os.environ["TZ"] = before
     time.tzset()
-    logformat._second.cache_clear()
+    logtimes.second.cache_clear()
 
 
 def _line(text: str, **changes: object) -> str:

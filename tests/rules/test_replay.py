@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxyapp.rules import logformat, replay
+from proxyapp.rules import logtimes, replay
 from proxyapp.rules.logformat import compile_format
 from proxyapp.rules.question import Question
 from proxyapp.rules.record import Record
@@ -46,7 +46,7 @@ def _central_europe(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def _forget() -> None:
     replay._minute_of.cache_clear()
-    logformat._second.cache_clear()
+    logtimes.second.cache_clear()
 
 
 def record(

@@ -162,13 +162,13 @@ def test_connections_of_one_client(
     strict: Running, origin: Origin[Routes], connect: Connect
 ) -> None:
     """RFC 9110 section 15.6.4: beyond [limits] per_client it is 503, and then all is as before."""
-    strict.wait_for_sockets(6)
+    strict.wait_for_sockets(10)
     talks = [connect(strict.proxy) for _ in range(80)]
     refused = [talk for talk in talks[60:] if talk.response().status == 503]
     assert len(refused) == 20
     for talk in talks:
         talk.close()
-    strict.wait_for_sockets(6)
+    strict.wait_for_sockets(10)
     assert is_well(strict.proxy, origin)
 
 

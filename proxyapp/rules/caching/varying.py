@@ -28,8 +28,6 @@ def select(
 
     *of* says what is stored of each. Of several that match the latest is taken (section 4.1).
     """
-    if not variants:
-        return None
     if len(variants) == 1 and not of(variants[0]).varying:
         return variants[0]
     matching = []

@@ -1,0 +1,162 @@
+"""The end from outside: what runs is finished, nobody waits for ever, and every line is logged."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+
+import pytest
+
+from tests.appliance import Running, wait_for
+from tests.conftest import Connect, StartAppliance
+from tests.fleet import said, wait_for_children
+from tests.origin import Origin, Routes, Visit, fixed, shout, silent
+from tests.talk import Talk
+
+_SHORT = "[proxyapp]\ndrain_timeout = 500ms\nworkers = {workers}\n[tunnel]\ndrain_timeout = 500ms\n"
+_LONG = "[proxyapp]\nworkers = {workers}\n"
+each_way = pytest.mark.parametrize("workers", [1, 2])
+
+
+def ask(talk: Talk, origin: Origin[Routes], path: str = "/slow") -> None:
+    """Send a request for *path* of the origin, and wait until it has got there."""
+    before = len(origin.served.visits)
+    url = origin.url + path.encode("ascii")
+    talk.send(b"GET ", url, b" HTTP/1.1\r\nHost: ", origin.authority.encode(), b"\r\n\r\n")
+    wait_for(lambda: len(origin.served.visits) > before, "visit")
+
+
+def open_tunnel(talk: Talk, authority: str) -> None:
+    """Have the proxy open a tunnel."""
+    target = authority.encode("ascii")
+    talk.send(b"CONNECT ", target, b" HTTP/1.1\r\nHost: ", target, b"\r\n\r\n")
+    assert talk.response(b"CONNECT").status == 200
+
+
+def is_refused(running: Running) -> bool:
+    """Does nobody listen on the proxy's port any more?"""
+    try:
+        socket.create_connection(("127.0.0.1", running.proxy), 5).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+@each_way
+def test_running_requests_are_finished(
+    start_appliance: StartAppliance, connect: Connect, origin: Origin[Routes], workers: int
+) -> None:
+    """A request that runs gets its answer, which says that it is the last; the line is logged."""
+    go_on = threading.Event()
+
+    def slow(visit: Visit) -> None:
+        go_on.wait(20)
+        fixed(b"done")(visit)
+
+    origin.served.on(b"/slow", slow)
+    with start_appliance(_LONG.format(workers=workers)) as running:
+        talk = connect(running.proxy)
+        ask(talk, origin)
+        running.send_signal(signal.SIGTERM)
+        wait_for(lambda: is_refused(running), "refusal")
+        go_on.set()
+        answer = talk.response()
+        assert (answer.status, answer.body) == (200, b"done")
+        assert answer.head.all(b"connection") == [b"close"]
+        assert talk.rest() == b""
+        assert running.process.wait(20) == 0
+        assert "/slow" in running.lines(1)[0]
+
+
+@each_way
+def test_idle_connections_are_closed(
+    start_appliance: StartAppliance, connect: Connect, workers: int
+) -> None:
+    """Connections that wait for a request hold nobody up."""
+    with start_appliance(_LONG.format(workers=workers)) as running:
+        talks = [connect(running.site) for _ in range(4)]
+        for talk in talks:
+            talk.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+            assert talk.response().status == 200
+        running.send_signal(signal.SIGTERM)
+        assert [talk.rest() for talk in talks] == [b""] * 4
+        assert running.process.wait(20) == 0
+        running.lines(4)
+
+
+@each_way
+def test_deadline(
+    start_appliance: StartAppliance, connect: Connect, origin: Origin[Routes], workers: int
+) -> None:
+    """What isn't over by drain_timeout is ended, is told so where it can be, and is logged."""
+    origin.served.on(b"/slow", silent)
+    with start_appliance(_SHORT.format(workers=workers)) as running, Origin(shout) as far:
+        talk, tunnel = connect(running.proxy), connect(running.proxy)
+        ask(talk, origin)
+        open_tunnel(tunnel, far.authority)
+        running.send_signal(signal.SIGTERM)
+        assert talk.response().status == 503
+        with pytest.raises((EOFError, ConnectionResetError)):
+            tunnel.exactly(1)
+        assert running.process.wait(20) == 0
+        for line in running.lines(2):
+            assert "waited for it long enough to stop" in line
+
+
+@each_way
+def test_tunnels_have_a_while(
+    start_appliance: StartAppliance, connect: Connect, workers: int
+) -> None:
+    """A tunnel goes on after SIGTERM, and when it ends the service does."""
+    with start_appliance(_LONG.format(workers=workers)) as running, Origin(shout) as far:
+        tunnel = connect(running.proxy)
+        open_tunnel(tunnel, far.authority)
+        running.send_signal(signal.SIGTERM)
+        wait_for(lambda: is_refused(running), "refusal")
+        tunnel.send(b"hello")
+        assert tunnel.exactly(5) == b"HELLO"
+        tunnel.half_close()
+        assert tunnel.rest() == b""
+        assert running.process.wait(20) == 0
+        assert far.authority in running.lines(1)[0]
+
+
+@each_way
+def test_second_signal(
+    start_appliance: StartAppliance, connect: Connect, origin: Origin[Routes], workers: int
+) -> None:
+    """A second SIGTERM ends everything at once, still with status 0 and the log complete."""
+    origin.served.on(b"/slow", silent)
+    with start_appliance(_LONG.format(workers=workers)) as running, Origin(shout) as far:
+        talk, tunnel = connect(running.proxy), connect(running.proxy)
+        ask(talk, origin)
+        open_tunnel(tunnel, far.authority)
+        running.send_signal(signal.SIGTERM)
+        wait_for(lambda: is_refused(running), "refusal")
+        running.send_signal(signal.SIGTERM)
+        assert running.process.wait(10) == 0
+        running.lines(2)
+
+
+def test_stop_after_a_reload(start_appliance: StartAppliance, connect: Connect) -> None:
+    """What an older generation still carries has no longer than all others at a stop."""
+    with start_appliance() as running, Origin(shout) as far:
+        tunnel = connect(running.proxy)
+        open_tunnel(tunnel, far.authority)
+        path = running.log.parent / "proxyapp.ini"
+        path.write_text(path.read_text().replace("[tunnel]\n", "[tunnel]\ndrain_timeout = 1s\n"))
+        running.send_signal(signal.SIGHUP)
+        said(running, "reloaded")
+        running.send_signal(signal.SIGTERM)
+        assert running.process.wait(20) == 0
+        assert far.authority in running.lines(1)[0]
+
+
+def test_stop_while_reloading(start_appliance: StartAppliance) -> None:
+    """A stop in the middle of a reload is a stop."""
+    with start_appliance() as running:
+        running.send_signal(signal.SIGHUP)
+        wait_for_children(running, 1)
+        running.send_signal(signal.SIGTERM)
+        assert running.process.wait(20) == 0
