@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -125,20 +126,21 @@ def test_tunnels_of_one_client(start_appliance: StartAppliance, connect: Connect
     """So does [tunnel] max_per_client."""
     with start_appliance(f"{_TWO}[tunnel]\nmax_per_client = 3\n") as running, Origin(shout) as far:
         target = far.authority.encode("ascii")
+        talks = [connect(running.proxy) for _ in range(6)]
         statuses = []
-        for _ in range(6):
-            talk = connect(running.proxy)
+        for talk in talks:
             talk.send(b"CONNECT ", target, b" HTTP/1.1\r\nHost: ", target, b"\r\n\r\n")
             statuses.append(talk.response(b"CONNECT").status)
         assert sorted(statuses) == [200] * 3 + [503] * 3
+        for talk in talks:
+            talk.close()
 
 
 def test_request_rate(
     start_appliance: StartAppliance, connect: Connect, origin: Origin[Routes]
 ) -> None:
     """A rule's rate is what a client gets of all workers together."""
-    ini = f"{_TWO}[rule slow]\naction = allow\nrate = 4/h\n"
-    with start_appliance(ini.replace("4/h", "4/m")) as running:
+    with start_appliance(f"{_TWO}[rule slow]\naction = allow\nrate = 4/m\n") as running:
         statuses = []
         for _ in range(8):
             talk = connect(running.proxy)
@@ -179,7 +181,7 @@ def test_log_is_reopened(start_appliance: StartAppliance, connect: Connect) -> N
         wait_for(running.log.exists, "new log")
         workers = children(running)
         for pid in workers:
-            wait_for(lambda: _has_open(pid, running.log), "open log")  # noqa: B023  # called now
+            wait_for(partial(_has_open, pid, running.log), "open log")
         ask(connect(running.site))
         running.lines(1)
         assert len(aside.read_text().splitlines()) == 4

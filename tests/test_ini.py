@@ -217,7 +217,7 @@ def test_systemd_understands_the_unit(tmp_path: Path) -> None:
         pytest.skip("systemd-analyze is not installed")
     # The program of the unit is only there once it is installed.
     unit = tmp_path / "proxyapp.service"
-    unit.write_text(re.sub(r"ExecStart=\S+", "ExecStart=/bin/true", UNIT))
+    unit.write_text(re.sub(r"(Exec(?:Start|Reload))=\S+", r"\1=/bin/true", UNIT))
     done = subprocess.run(
         [analyze, "verify", "--man=no", str(unit)], capture_output=True, text=True, check=False
     )

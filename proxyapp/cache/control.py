@@ -21,9 +21,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from proxyapp import errors
-from proxyapp.cache.entry import Entry
 from proxyapp.cache.prefetch import Prefetch
-from proxyapp.cache.store import Statistics
 from proxyapp.exchange import Reply, Request
 from proxyapp.rules.caching.report import Content, Report, report, to_line
 from proxyapp.rules.caching.rules import CacheRules
@@ -35,6 +33,8 @@ from proxyapp.rules.caching.selection import (
     parse_url,
     rule_of,
 )
+from proxyapp.store.entry import Entry
+from proxyapp.store.store import Statistics
 from proxyapp.stream import Sink
 from proxyapp.wire.framing import UNTIL_CLOSE
 from proxyapp.wire.headers import NO_FIELDS

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from proxyapp import errors
-from proxyapp.cache.claims import Sight, State
 from proxyapp.cache.followed import Followed
 from proxyapp.cache.member import Member
-from proxyapp.cache.sharing import DistantBody, Sharing
 from proxyapp.exchange import Reply
 from proxyapp.net.task import Wakeup
 from proxyapp.rules.caching.stored import Stored
+from proxyapp.store.claims import Sight, State
+from proxyapp.store.sharing import DistantBody, Sharing
 
 # How often is looked how far the other process is, in seconds.
 _LOOK = 0.05

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from proxyapp.cache.distant import DistantFill
-from proxyapp.cache.entry import Entry
 from proxyapp.cache.fill import Fill
 from proxyapp.cache.wanted import Means, Passed, Place, Wanted
 from proxyapp.exchange import Request
 from proxyapp.rules.caching import parts
 from proxyapp.rules.caching.rules import OnRange
 from proxyapp.rules.memory import room
+from proxyapp.store.entry import Entry
 
 # That answers go to one client only is remembered for this long, in seconds: nobody waits for
 # such an answer in vain.

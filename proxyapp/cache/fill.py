@@ -14,7 +14,6 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from proxyapp import errors, stream
-from proxyapp.cache.claims import Claim
 from proxyapp.cache.growing import Growing
 from proxyapp.cache.intake import AskAgain, Intake
 from proxyapp.cache.member import Member, wake
@@ -25,6 +24,7 @@ from proxyapp.net.task import Task, Wakeup
 from proxyapp.net.timers import NEVER, Sweep
 from proxyapp.rules.caching import parts
 from proxyapp.rules.caching.stored import Stored
+from proxyapp.store.claims import Claim
 from proxyapp.wire import headers
 from proxyapp.wire.headers import NO_FIELDS
 from proxyapp.wire.messages import RequestHead
@@ -193,8 +193,9 @@ class Fill:
     def _settle(self, outcome: Outcome) -> None:
         self.outcome = outcome
         if self._claim is not None:
-            if isinstance(outcome, Growing) and outcome.is_new:
-                self._claim.growing(outcome.body)
+            body = outcome.followable if isinstance(outcome, Growing) else None
+            if body is not None:
+                self._claim.growing(body)
             elif not isinstance(outcome, Ready):
                 self._claim.alone()
         self._tell(None)

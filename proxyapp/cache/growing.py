@@ -6,9 +6,9 @@ import os
 from typing import Protocol, runtime_checkable
 
 from proxyapp import errors
-from proxyapp.cache.bodies import GrowingBody
-from proxyapp.cache.entry import StoreFull
 from proxyapp.cache.followed import Followed
+from proxyapp.store.bodies import GrowingBody
+from proxyapp.store.entry import StoreFull
 
 
 @runtime_checkable
@@ -49,14 +49,9 @@ class Growing(Followed):
         return self._is_kept
 
     @property
-    def body(self) -> int:
-        """The id of the body that it grows in."""
-        return self._body.id
-
-    @property
-    def is_new(self) -> bool:
-        """Does it grow from nothing, and not behind a part that was there?"""
-        return not self._body.start
+    def followable(self) -> int | None:
+        """The id of the body that other processes may follow; None behind a part that was there."""
+        return None if self._body.start else self._body.id
 
     # What the fetch says.
 

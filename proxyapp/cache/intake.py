@@ -9,8 +9,6 @@ from dataclasses import replace
 from proxyapp import errors, stream
 from proxyapp.cache import serving
 from proxyapp.cache.alone import is_for_one, response_of
-from proxyapp.cache.bodies import GrowingBody
-from proxyapp.cache.entry import Entry
 from proxyapp.cache.growing import Growing
 from proxyapp.cache.sinks import NOWHERE, GrowingSink, Tee
 from proxyapp.cache.wanted import Means, Outcome, Passed, Ready, Wanted, is_worth_keeping
@@ -19,6 +17,8 @@ from proxyapp.rules.caching import arrival, parts, storing, validation
 from proxyapp.rules.caching.arrival import Fate
 from proxyapp.rules.caching.rules import OnRange
 from proxyapp.rules.caching.stored import Stored
+from proxyapp.store.bodies import GrowingBody
+from proxyapp.store.entry import Entry
 from proxyapp.wire.framing import Framing, Kind
 from proxyapp.wire.headers import NO_FIELDS
 from proxyapp.wire.messages import OutgoingResponse, ResponseHead

@@ -6,7 +6,6 @@ from proxyapp import errors
 from proxyapp.cache import serving
 from proxyapp.cache.alone import Alone
 from proxyapp.cache.distant import DistantFill
-from proxyapp.cache.entry import Entry, EntryGone
 from proxyapp.cache.fetches import Fetches
 from proxyapp.cache.fill import Fill
 from proxyapp.cache.followed import Followed
@@ -20,6 +19,7 @@ from proxyapp.rules.caching.reuse import Use
 from proxyapp.rules.caching.rules import CacheRules
 from proxyapp.rules.caching.stored import Stored
 from proxyapp.rules.ranges import ByteRange
+from proxyapp.store.entry import Entry, EntryGone
 from proxyapp.wire.framing import CHUNKED, NO_BODY, Framing, Kind
 from proxyapp.wire.target import Origin
 

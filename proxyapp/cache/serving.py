@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from proxyapp import errors
-from proxyapp.cache.entry import Entry
-from proxyapp.cache.store import CacheStore
 from proxyapp.exchange import Reply
 from proxyapp.rules import multipart, ranges
 from proxyapp.rules.caching import cachestatus, freshness, validation
@@ -18,6 +16,8 @@ from proxyapp.rules.caching.policy import Policy
 from proxyapp.rules.caching.stored import Stored
 from proxyapp.rules.conditions import Outcome
 from proxyapp.rules.ranges import ByteRange, Extent
+from proxyapp.store.entry import Entry
+from proxyapp.store.store import CacheStore
 from proxyapp.wire.messages import OutgoingResponse, RequestHead
 from proxyapp.wire.writer import reason_for
 

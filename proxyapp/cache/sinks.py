@@ -7,10 +7,10 @@ import contextlib
 from twisted.internet.interfaces import IAddress
 
 from proxyapp import errors
-from proxyapp.cache.bodies import GrowingBody
-from proxyapp.cache.entry import StoreFull
 from proxyapp.cache.growing import Growing, Pausable
 from proxyapp.net.transport import Transport
+from proxyapp.store.bodies import GrowingBody
+from proxyapp.store.entry import StoreFull
 from proxyapp.stream import Sink
 from proxyapp.wire.headers import Fields
 

@@ -8,15 +8,15 @@ from typing import TypeAlias
 
 from twisted.internet.interfaces import IReactorTime
 
-from proxyapp.cache.entry import Entry
 from proxyapp.cache.growing import Growing
-from proxyapp.cache.store import CacheStore
 from proxyapp.exchange import Reply, Request, Responder
 from proxyapp.net.timers import Sweep
 from proxyapp.rules.caching import freshness, parts
 from proxyapp.rules.caching.arrival import Present
 from proxyapp.rules.caching.rules import CacheRule
 from proxyapp.rules.caching.stored import Stored
+from proxyapp.store.entry import Entry
+from proxyapp.store.store import CacheStore
 from proxyapp.wire.messages import RequestHead
 
 

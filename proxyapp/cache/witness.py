@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from proxyapp import stream
-from proxyapp.cache.bodies import GrowingBody
 from proxyapp.cache.sinks import Tee
 from proxyapp.cache.wanted import Means, Place
 from proxyapp.exchange import Reply, ReplyAround, Request
 from proxyapp.rules.caching import invalidation, storing, validation, varying
+from proxyapp.store.bodies import GrowingBody
 from proxyapp.wire import headers
 from proxyapp.wire.framing import Framing, Kind
 from proxyapp.wire.messages import OutgoingResponse, ResponseHead

@@ -10,7 +10,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 
 from proxyapp.cache.proxying import CachingProxy
-from proxyapp.cache.store import CacheStore, StoreLimits
 from proxyapp.cache.wanted import Means
 from proxyapp.config import Config
 from proxyapp.config.cacherules import make_cache_rules
@@ -18,6 +17,7 @@ from proxyapp.exchange import Responder
 from proxyapp.net.reactor import IApplianceReactor
 from proxyapp.net.timers import Sweep
 from proxyapp.rules.caching.rules import CacheRules
+from proxyapp.store.store import CacheStore, StoreLimits
 
 _T = TypeVar("_T")
 _FOLDER = "cache"

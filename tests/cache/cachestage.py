@@ -9,11 +9,11 @@ from pathlib import Path
 
 from twisted.internet.defer import Deferred, succeed
 
-from proxyapp.cache.entry import Entry
-from proxyapp.cache.store import Statistics
 from proxyapp.exchange import Reply, Request
 from proxyapp.rules.caching.rules import CacheRule, CacheRules
 from proxyapp.rules.caching.stored import Stored
+from proxyapp.store.entry import Entry
+from proxyapp.store.store import Statistics
 from proxyapp.wire.headers import Fields
 from proxyapp.wire.messages import OutgoingResponse
 from tests.talk import PATIENCE, Talk

@@ -19,9 +19,7 @@ from twisted.internet.interfaces import IPullProducer
 from twisted.internet.task import Clock
 
 from proxyapp import errors
-from proxyapp.cache.entry import Entry
 from proxyapp.cache.proxying import CachingProxy
-from proxyapp.cache.store import CacheStore, StoreLimits
 from proxyapp.cache.wanted import Means
 from proxyapp.net import pipes
 from proxyapp.net.sendfile import File
@@ -33,9 +31,11 @@ from proxyapp.rules.caching.rules import CacheRule, CacheRules, OnRange
 from proxyapp.rules.ranges import ByteRange
 from proxyapp.rules.upgrade import Spellings
 from proxyapp.server.connection import Listener
+from proxyapp.store.entry import Entry
+from proxyapp.store.store import CacheStore, StoreLimits
 from proxyapp.wire.headers import of_lines
 from proxyapp.wire.messages import OutgoingResponse, ResponseHead
-from tests.cache.stores import MIB, START, at_once
+from tests.store.stores import MIB, START, at_once
 from tests.support import MemoryTransport, RecordedReply, Settings, Stage, request
 
 HOST = b"http://a.example"

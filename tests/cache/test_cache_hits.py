@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxyapp.cache import serving
-from proxyapp.cache.entry import Entry
 from proxyapp.cache.serving import Why
 from proxyapp.rules.caching.policy import DEFAULT, Policy
+from proxyapp.store.entry import Entry
 from tests.rules.caching.heads import NOW, stored
 
 HOUR = b"Cache-Control: max-age=3600"

@@ -9,13 +9,13 @@ from unittest import mock
 import pytest
 
 from proxyapp import errors
-from proxyapp.cache.entry import StoreFull
 from proxyapp.cache.growing import Growing
 from proxyapp.cache.sinks import NOWHERE, GrowingSink, Inlet, Tee
 from proxyapp.net import transport as net_transport
+from proxyapp.store.entry import StoreFull
 from proxyapp.wire.headers import NO_FIELDS
 from tests.cache.flowstage import BLOCK, FlowReply, reply
-from tests.cache.stores import KEY, LIMITS, Bench, bench, stored
+from tests.store.stores import KEY, LIMITS, Bench, bench, stored
 
 SIZE = len(BLOCK)
 
@@ -121,7 +121,7 @@ def test_beside_a_client(
 def test_the_store_is_full(running: Bench, when: str) -> None:
     """A client isn't told that there was no room."""
     sink, inner = tee(running)
-    with mock.patch(f"proxyapp.cache.bodies.GrowingBody.{when}", side_effect=StoreFull):
+    with mock.patch(f"proxyapp.store.bodies.GrowingBody.{when}", side_effect=StoreFull):
         sink.write(BLOCK)
         sink.write(BLOCK)
         sink.end(is_complete=True, is_kept=True)

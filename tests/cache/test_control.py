@@ -14,13 +14,13 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import deferLater
 
 from proxyapp.cache.control import BATCH, CacheControl
-from proxyapp.cache.entry import Entry
 from proxyapp.cache.prefetch import Prefetch
 from proxyapp.exchange import Reply, Request
 from proxyapp.net.reactor import ApplianceReactor, IApplianceReactor
 from proxyapp.net.timers import Sweep
 from proxyapp.rules.question import Decision
 from proxyapp.service.control import ControlSocket
+from proxyapp.store.entry import Entry
 from tests.cache.cachestage import NOW, RULES, Chain, FakeStore, UnixTalk, entry
 from tests.site.sitestage import blocking
 from tests.support import RecordList

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from proxyapp.cache.entry import Entry
 from proxyapp.cache.fetches import Fetches
 from proxyapp.cache.fill import Fill
 from proxyapp.cache.wanted import Means, Passed, Place
@@ -17,8 +16,9 @@ from proxyapp.net.timers import Sweep
 from proxyapp.rules.caching.policy import Policy
 from proxyapp.rules.caching.rules import CacheRule, OnRange
 from proxyapp.rules.memory import REMEMBERED
+from proxyapp.store.entry import Entry
 from tests.cache.flowstage import reply, rule
-from tests.cache.stores import KEY, LIMITS, Bench, bench, stored
+from tests.store.stores import KEY, LIMITS, Bench, bench, stored
 from tests.support import request_of
 
 Pairs = list[tuple[bytes, bytes]]

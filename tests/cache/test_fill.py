@@ -12,9 +12,9 @@ import pytest
 
 from proxyapp import errors
 from proxyapp.cache.intake import Intake
-from proxyapp.cache.store import StoreLimits
 from proxyapp.rules.caching.rules import OnRange
 from proxyapp.server.reply import ClientReply
+from proxyapp.store.store import StoreLimits
 from proxyapp.stream import Sink
 from proxyapp.wire.framing import Framing
 from proxyapp.wire.messages import OutgoingResponse
@@ -29,8 +29,8 @@ from tests.cache.flowstage import (
     rule,
     whole,
 )
-from tests.cache.stores import MIB
 from tests.conftest import LoggedErrors
+from tests.store.stores import MIB
 
 LONG = BLOCK * 100
 SIZE = len(BLOCK)

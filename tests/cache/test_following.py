@@ -12,12 +12,12 @@ from twisted.internet.defer import CancelledError
 from proxyapp import errors
 from proxyapp.cache.following import follow
 from proxyapp.cache.growing import Growing
-from proxyapp.cache.store import StoreLimits
 from proxyapp.net.task import Task
 from proxyapp.net.timers import Sweep
+from proxyapp.store.store import StoreLimits
 from proxyapp.wire.headers import NO_FIELDS
 from tests.cache.flowstage import BLOCK, FlowReply, ReadingTransport, reply
-from tests.cache.stores import KEY, LIMITS, MIB, Bench, bench, stored
+from tests.store.stores import KEY, LIMITS, MIB, Bench, bench, stored
 
 ERROR = errors.ResponseIncomplete("cut")
 SIZE = len(BLOCK)

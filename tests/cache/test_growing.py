@@ -13,12 +13,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from proxyapp import errors
-from proxyapp.cache.entry import StoreFull
 from proxyapp.cache.growing import Growing
-from proxyapp.cache.store import CacheStore, StoreLimits
+from proxyapp.store.entry import StoreFull
+from proxyapp.store.store import CacheStore, StoreLimits
 from tests.cache.flowstage import BLOCK, crashing
-from tests.cache.stores import KEY, LIMITS, MIB, Bench, bench, stored
 from tests.conftest import LoggedErrors
+from tests.store.stores import KEY, LIMITS, MIB, Bench, bench, stored
 
 _T = TypeVar("_T")
 ERROR = errors.ResponseIncomplete("cut")
@@ -157,7 +157,7 @@ def test_it_goes_on_behind_a_part(running: Bench) -> None:
     part.write(BLOCK)
     part.fail(ERROR)
     growing = grow(running, 2 * len(BLOCK), entry=True)
-    assert not growing.is_new
+    assert growing.followable is None
     growing.enter("reader", 0)
     growing.write(BLOCK[::-1])
     assert read_all(growing) == BLOCK + BLOCK[::-1]
@@ -252,7 +252,7 @@ def test_the_end_finds_no_room(running: Bench) -> None:
     growing = grow(running)
     growing.enter("reader", 0)
     growing.write(BLOCK)
-    with mock.patch("proxyapp.cache.bodies.GrowingBody.finish", side_effect=StoreFull):
+    with mock.patch("proxyapp.store.bodies.GrowingBody.finish", side_effect=StoreFull):
         growing.finish()
     assert growing.error is None
     assert read_all(growing) == BLOCK

@@ -10,21 +10,21 @@ from unittest import mock
 import pytest
 
 from proxyapp import errors
-from proxyapp.cache.entry import Entry
 from proxyapp.cache.growing import Growing
 from proxyapp.cache.intake import AskAgain, Intake
 from proxyapp.cache.sinks import NOWHERE, GrowingSink, Tee
-from proxyapp.cache.store import StoreLimits
 from proxyapp.cache.wanted import Means, Outcome, Passed, Place, Ready, Wanted
 from proxyapp.exchange import Responder
 from proxyapp.net.timers import Sweep
 from proxyapp.rules.caching import parts
 from proxyapp.rules.caching.rules import OnRange
+from proxyapp.store.entry import Entry
+from proxyapp.store.store import StoreLimits
 from proxyapp.stream import Sink
 from proxyapp.wire.framing import CHUNKED, NO_BODY, Framing, Kind
 from proxyapp.wire.messages import OutgoingResponse
 from tests.cache.flowstage import FRESH, TAG, FlowReply, reply, response, rule
-from tests.cache.stores import KEY, LIMITS, MIB, Bench, bench, stored
+from tests.store.stores import KEY, LIMITS, MIB, Bench, bench, stored
 from tests.support import request_of
 
 ERROR = errors.ResponseIncomplete("cut")

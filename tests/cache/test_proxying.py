@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from proxyapp import errors
-from proxyapp.cache.store import StoreLimits
 from proxyapp.rules.caching.policy import Policy
 from proxyapp.rules.caching.rules import OnRange
+from proxyapp.store.store import StoreLimits
 from tests.cache.flowstage import (
     BLOCK,
     FRESH,
@@ -25,7 +25,7 @@ from tests.cache.flowstage import (
     rule,
     whole,
 )
-from tests.cache.stores import MIB
+from tests.store.stores import MIB
 from tests.support import MemoryTransport, request
 
 SIZE = len(BLOCK)

@@ -10,15 +10,15 @@ import pytest
 
 from proxyapp import errors
 from proxyapp.cache import serving
-from proxyapp.cache.entry import Entry, EntryGone, Extents
 from proxyapp.cache.serving import Why
 from proxyapp.net.task import Task
 from proxyapp.rules.caching.policy import DEFAULT
 from proxyapp.rules.caching.stored import Stored
 from proxyapp.rules.ranges import ByteRange
+from proxyapp.store.entry import Entry, EntryGone, Extents
 from proxyapp.wire.headers import of_lines
 from tests.cache.flowstage import BLOCK, FlowReply, reply, response
-from tests.cache.stores import DISK_ONLY, KEY, MEMORY_ONLY, START, Bench, bench
+from tests.store.stores import DISK_ONLY, KEY, MEMORY_ONLY, START, Bench, bench
 from tests.support import request_of
 
 SIZE = len(BLOCK)

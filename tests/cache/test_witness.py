@@ -10,7 +10,6 @@ from unittest import mock
 import pytest
 
 from proxyapp import errors
-from proxyapp.cache.entry import Entry
 from proxyapp.cache.sinks import Tee
 from proxyapp.cache.wanted import Means, Place
 from proxyapp.cache.witness import Witness
@@ -18,10 +17,11 @@ from proxyapp.exchange import Responder
 from proxyapp.net.timers import Sweep
 from proxyapp.rules.caching import keys
 from proxyapp.rules.caching.rules import CacheRule
+from proxyapp.store.entry import Entry
 from proxyapp.wire.framing import CHUNKED, Framing, Kind
 from proxyapp.wire.target import Origin
 from tests.cache.flowstage import FRESH, TAG, FlowReply, reply, response
-from tests.cache.stores import LIMITS, Bench, bench, stored
+from tests.store.stores import LIMITS, Bench, bench, stored
 from tests.support import request_of
 
 URL = b"http://a.example/"
