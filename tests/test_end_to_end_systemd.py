@@ -135,11 +135,13 @@ def test_signs_of_life(tmp_path: Path, systemd: Systemd) -> None:
 def test_status_counts(tmp_path: Path, systemd: Systemd) -> None:
     """The status is alive."""
     variables = {"NOTIFY_SOCKET": str(systemd.path), "WATCHDOG_USEC": "400000"}
-    with started(tmp_path, "", -1, **variables) as running:
-        with Talk(socket.create_connection(("127.0.0.1", running.site))) as talk:
-            talk.send(_GET)
-            talk.response()
-            systemd.hears("STATUS=1 connections of clients, 0 of them tunnels; 1 process")
+    with (
+        started(tmp_path, "", -1, **variables) as running,
+        Talk(socket.create_connection(("127.0.0.1", running.site))) as talk,
+    ):
+        talk.send(_GET)
+        talk.response()
+        systemd.hears("STATUS=1 connections of clients, 0 of them tunnels; 1 process")
 
 
 @pytest.mark.parametrize("workers", [1, 2])

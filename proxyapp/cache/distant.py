@@ -8,11 +8,11 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from proxyapp import errors
 from proxyapp.cache.followed import Followed
-from proxyapp.cache.member import Member
+from proxyapp.cache.member import Member, wake
 from proxyapp.exchange import Reply
 from proxyapp.net.task import Wakeup
 from proxyapp.rules.caching.stored import Stored
-from proxyapp.store.claims import Sight, State
+from proxyapp.store.claims import State
 from proxyapp.store.sharing import DistantBody, Sharing
 
 # How often is looked how far the other process is, in seconds.
@@ -20,22 +20,28 @@ _LOOK = 0.05
 
 
 class DistantGrowing(Followed):
-    """Content that another process's fetch brings; *look* says how far that is."""
+    """Content that another process's fetch brings, for as long as that *is_growing*."""
 
     def __init__(
         self,
         body: DistantBody,
-        look: Callable[[], Sight],
+        is_growing: Callable[[], bool],
         clock: IReactorTime,
         on_over: Callable[[], None],
     ) -> None:
         super().__init__(body.stored, body.stored.total, 0, body.descriptor, body.offset)
         self._body = body
-        self._look_there = look
+        self._is_growing = is_growing
         self._clock = clock
         self._on_over = on_over
         self._call: IDelayedCall | None = None
-        self._look()
+
+    def begin(self) -> None:
+        """Look how far it is from now on, until nobody reads it any more."""
+        if self._readers:
+            self._look()
+        else:
+            self._end(errors.ClientGone("nobody reads it"))
 
     def leave(self, reader: object) -> None:
         """See Followed."""
@@ -44,12 +50,14 @@ class DistantGrowing(Followed):
             self._end(errors.ClientGone("nobody reads it any more"))
 
     def _look(self) -> None:
-        is_fetching = self._look_there().state is State.GROWING
+        is_growing = self._is_growing()
         end = self._body.end()
         if end > self.end:
             self.end = end
             self._grew()
-        if is_fetching:
+        if self.is_over:
+            return  # the last reader has what it wanted
+        if is_growing:
             self._call = self._clock.callLater(_LOOK, self._look)
             return
         if self._body.is_finished():
@@ -123,11 +131,14 @@ class DistantFill:
             return
         body = self._sharing.body(sight.body) if sight.state is State.GROWING else None
         if body is not None:
-            self.outcome = DistantGrowing(body, self._sight, self._clock, self._over)
+            claims, key = self._sharing.claims, self._key
+            self.outcome = DistantGrowing(
+                body, lambda: claims.look(key) == sight, self._clock, self._over
+            )
         self._settle()
-
-    def _sight(self) -> Sight:
-        return self._sharing.claims.look(self._key)
+        if self.outcome is not None:
+            # Whoever waits for it follows it in this turn: the one that looks first does so later.
+            self._clock.callLater(0, self.outcome.begin)
 
     def _over(self) -> None:
         self._on_end(self._key, self)
@@ -140,4 +151,4 @@ class DistantFill:
             self._over()
         for member in tuple(self._members):
             if not member.settled.has_happened:
-                member.settled.happen()
+                wake(member.settled)

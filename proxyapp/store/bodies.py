@@ -205,7 +205,9 @@ class GrowingBody:
 
     def _keep(self) -> Entry:
         extents = merged(self._file.extents, self.start, self.end)
-        progress = bodyhead.progress(size_of(extents), extents, 0, self._file.is_pinned)
+        size = size_of(extents)
+        is_whole = size == self.stored.total
+        progress = bodyhead.progress(size, extents, 0, self._file.is_pinned, is_whole)
         try:
             if self.offset:  # none in memory
                 os.pwrite(self.descriptor, progress, bodyhead.PROGRESS_AT)

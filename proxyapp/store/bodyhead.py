@@ -9,7 +9,8 @@ The file begins with FIXED bytes of this, then come key and head, then the conte
     content's size          u64, UNFINISHED while it grows      from here to the extents it's the
     its check sum           u32, CRC-32; 0 where there's none   progress, written once more when
     is it invalid? pinned?  u8, u8                              the body is finished
-    number of extents       u8, then a byte of nothing
+    number of extents       u8
+    is it whole?            u8
     extents                 MOST_EXTENTS pairs of u64
 
 All numbers are little-endian.
@@ -29,7 +30,7 @@ from proxyapp.wire.headers import of_lines
 
 _MAGIC = b"pxbody\x00\x01"
 _START = struct.Struct("<8sIIII")
-_PROGRESS = struct.Struct("<QIBBBx")
+_PROGRESS = struct.Struct("<QIBBBB")
 _EXTENT = struct.Struct("<QQ")
 PROGRESS_AT = _START.size
 INVALID_AT = PROGRESS_AT + 12
@@ -104,9 +105,18 @@ def unpack_extents(packed: bytes) -> Extents:
     return tuple((start, end) for start, end in _EXTENT.iter_unpack(packed))
 
 
-def progress(size: int, extents: Extents, checksum: int = 0, is_pinned: bool = False) -> bytes:
-    """Return what is written at PROGRESS_AT when *size* bytes, in *extents*, are there."""
-    numbers = _PROGRESS.pack(size, checksum, False, is_pinned, len(extents))
+def progress(
+    size: int,
+    extents: Extents,
+    checksum: int = 0,
+    is_pinned: bool = False,
+    is_whole: bool = False,
+) -> bytes:
+    """Return what is written at PROGRESS_AT when *size* bytes, in *extents*, are there.
+
+    That it *is_whole* is the only word of its total size where that wasn't known in the beginning.
+    """
+    numbers = _PROGRESS.pack(size, checksum, False, is_pinned, len(extents), is_whole)
     return (numbers + pack_extents(extents)).ljust(FIXED - PROGRESS_AT, b"\x00")
 
 
@@ -130,13 +140,17 @@ def read(descriptor: int) -> BodyHead:
     text = os.pread(descriptor, described, FIXED)
     if len(text) != described or zlib.crc32(text) != checksum:
         raise Damaged("a body's head is damaged")
-    size, content_checksum, invalid, pinned, count = _PROGRESS.unpack_from(fixed, PROGRESS_AT)
+    size, content_checksum, invalid, pinned, count, whole = _PROGRESS.unpack_from(
+        fixed, PROGRESS_AT
+    )
     if count > MOST_EXTENTS:
         raise Damaged("a body's extents are damaged")
     first = PROGRESS_AT + _PROGRESS.size
     extents = unpack_extents(fixed[first : first + count * _EXTENT.size])
     stored = decode(text[key_length:], bool(invalid))
     known = None if size == UNFINISHED else size
+    if whole:
+        stored = with_total(stored, known)
     return BodyHead(
         text[:key_length], stored, offset, known, extents, content_checksum, bool(pinned)
     )

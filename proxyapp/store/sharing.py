@@ -32,7 +32,8 @@ class DistantBody:
     def is_finished(self) -> bool:
         """Does it say itself that it is complete?"""
         try:
-            return bodyhead.read(self.descriptor).size == self.end()
+            head = bodyhead.read(self.descriptor)
+            return head.size == head.stored.total == self.end()
         except (Damaged, OSError):
             return False
 

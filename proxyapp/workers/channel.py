@@ -65,15 +65,18 @@ class Channel(LineOnlyReceiver):
         os.set_inheritable(descriptor, False)
         self._descriptors.append(descriptor)
 
-    def take_descriptors(self) -> list[int]:
-        """Return those that have come with the message, and before; they are the caller's now."""
-        taken, self._descriptors = self._descriptors, []
+    def take_descriptors(self, count: int) -> list[int]:
+        """Return the next *count* that have come, in their order; they are the caller's now.
+
+        They are here with their message at the latest, and maybe before it.
+        """
+        taken, self._descriptors = self._descriptors[:count], self._descriptors[count:]
         return taken
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """See IProtocol."""
         self._is_open = False
-        for descriptor in self.take_descriptors():
+        for descriptor in self.take_descriptors(len(self._descriptors)):
             os.close(descriptor)
         self._on_lost()
 

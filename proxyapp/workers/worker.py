@@ -124,14 +124,12 @@ class Worker(Service):
             self._appliance.entrances.open_also(section, description)
 
     def _take_sockets(self, message: Message) -> list[Place]:
-        descriptors = iter(self._channel.take_descriptors())
         places: list[Place] = []
         handed: list[list[socket.socket]] = []
         for each in message.each("places"):
             places.append((each.text("section"), each.text("description")))
-            handed.append(
-                [socket.socket(fileno=next(descriptors)) for _ in range(each.count("sockets"))]
-            )
+            descriptors = self._channel.take_descriptors(each.count("sockets"))
+            handed.append([socket.socket(fileno=descriptor) for descriptor in descriptors])
         self._sockets += [found for several in handed for found in several]
         self._handed = Handed(self._reactor, places, handed)
         return places

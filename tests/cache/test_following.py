@@ -41,8 +41,11 @@ class Following:
         """Let a client follow; return the reply that it gets."""
         sink = reply(self.clock)
         sink.is_raw = is_raw
-        work = follow(self.growing, sink, self.sweep, start, end)
-        task = Task(work, lambda error: self.ends.setdefault(sink, error))
+
+        def over(error: Exception | None) -> None:
+            self.ends[sink] = error
+
+        task = Task(follow(self.growing, sink, self.sweep, start, end), over)
         self.tasks.append(task)
         task.resume()
         return sink
