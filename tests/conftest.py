@@ -27,9 +27,38 @@ from tests.talk import Talk
 # pytest-twisted takes a reactor that is there already, if it's of the stock one's kind.
 appliance_reactor.install()
 
+# Minutes of processes that start, stop and are replaced, and of packages that are built.
+EXTENDED = (
+    "tests/packaging/",
+    "tests/cache/test_cache_end_to_end_nasty.py",
+    "tests/store/test_cache_crash.py",
+    "tests/test_end_to_end_cache_tools.py",
+    "tests/test_end_to_end_parents.py",
+    "tests/test_end_to_end_reload.py",
+    "tests/test_end_to_end_rotation.py",
+    "tests/test_end_to_end_systemd.py",
+    "tests/test_end_to_end_upgrade.py",
+    "tests/test_end_to_end_workers.py",
+)
+
 # A closed connection is gone after a turn or two of the reactor, a thread a moment later.
 _PATIENCE_STEPS = 200
 _STEP = 0.005
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add --extended."""
+    parser.addoption("--extended", action="store_true", help="run what takes minutes, too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what takes minutes, unless it is asked for."""
+    if config.getoption("--extended"):
+        return
+    skip = pytest.mark.skip(reason="it takes minutes: pytest --extended runs it")
+    for item in items:
+        if item.nodeid.startswith(EXTENDED):
+            item.add_marker(skip)
 
 
 @implementer(ILogObserver)

@@ -76,7 +76,8 @@ class DistantGrowing(Followed):
 class DistantFill:
     """See Fill: the fetch of *key* by another process, for as long as it goes on.
 
-    Without an outcome it is time to look into the store again, or to fetch it oneself.
+    Without an outcome it is time to look into the store again, or to fetch it oneself; if it
+    *is_forsaken*, together with others.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class DistantFill:
     ) -> None:
         self.outcome: DistantGrowing | None = None
         self.over = Wakeup()
+        self.is_forsaken = False
         self._key = key
         self._sharing = sharing
         self._clock = clock
@@ -129,6 +131,7 @@ class DistantFill:
         if sight.state is State.AWAITED:
             self._call = self._clock.callLater(_LOOK, self._look)
             return
+        self.is_forsaken = sight.state is State.FREE
         body = self._sharing.body(sight.body) if sight.state is State.GROWING else None
         if body is not None:
             claims, key = self._sharing.claims, self._key

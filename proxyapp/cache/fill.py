@@ -98,7 +98,7 @@ class Fill:
     def leave(self, member: Member) -> None:
         """*member* is gone, or has what it wanted."""
         self._members.remove(member)
-        if self._is_useless():
+        if self._task is not None and self._is_useless():
             # Not at once: who leaves may be deep inside the connection that the fetch reads from,
             # or the fetch itself may be at work.
             self._means.clock.callLater(0, self._give_up)
@@ -109,25 +109,17 @@ class Fill:
 
     def _is_useless(self) -> bool:
         """Does it go on for nobody?"""
-        outcome = self.outcome
-        if self._task is None or isinstance(outcome, Ready):
+        outcome, members = self.outcome, self._members
+        if isinstance(outcome, Ready):
             return False
         if isinstance(outcome, Passed):
-            return all(member.reply is not outcome.reply for member in self._members)
-        if self._members or self._is_nearly_done():
+            return all(member.reply is not outcome.reply for member in members)
+        if members or (outcome is not None and _is_nearly_done(outcome)):
             return False
-        is_stored = outcome is None or outcome.is_kept
-        return not (self._is_kept_up and is_stored)
+        return not (self._is_kept_up and (outcome is None or outcome.is_kept))
 
     def _leader(self) -> Reply | None:
         return self._members[0].reply if self._members else None
-
-    def _is_nearly_done(self) -> bool:
-        growing = self._intake.growing
-        if growing is None or growing.total is None or not growing.is_kept:
-            return False
-        left = growing.total - growing.end
-        return left <= max(_LITTLE, growing.total // 4)
 
     def begin(self) -> None:
         """Ask the origin."""
@@ -158,7 +150,7 @@ class Fill:
         growing = self._intake.growing
         if growing is None or not growing.is_kept or growing.is_over:
             return None
-        if not (growing.has_readers or self._is_kept_up or self._is_nearly_done()):
+        if not (growing.has_readers or self._is_kept_up or _is_nearly_done(growing)):
             return None
         if self._resumption is None:
             self._resumption = Resumption(self._means.sweep)
@@ -204,6 +196,13 @@ class Fill:
         for member in tuple(self._members):
             if not member.settled.has_happened:
                 wake(member.settled, error)
+
+
+def _is_nearly_done(growing: Growing) -> bool:
+    if growing.total is None or not growing.is_kept:
+        return False
+    left = growing.total - growing.end
+    return left <= max(_LITTLE, growing.total // 4)
 
 
 def _asked(request: Request, head: RequestHead) -> Request:

@@ -45,9 +45,8 @@ class Followed:
         return True
 
     @property
-    def status(self) -> os.stat_result:
-        """See net.sendfile.File; this one does change while it is sent, and only grows."""
-        return os.fstat(self.descriptor)
+    def status(self) -> None:
+        """See net.sendfile.File: it grows, perhaps by another process's hand."""
 
     @property
     def has_readers(self) -> bool:

@@ -62,20 +62,14 @@ class Growing(Followed):
         if self.total is not None and self.end + len(data) > self.total:
             self.abandon(errors.ResponseIncomplete("the origin sent more than it had promised"))
             return
-        if self._body.descriptor < 0:
-            self._is_kept = False  # the store was stopped
-        if self._is_kept:
-            try:
-                self._body.write(data)
-                self._kept += len(data)
-            except StoreFull:
-                self._is_kept = False
+        self._is_kept = self._is_kept and _is_written(self._body, data)
         self.end += len(data)
-        if not self._is_kept:
+        if self._is_kept:
+            self._kept = self.end
+        else:
             self._tail += data
-            self._hold()
-        elif self._body.is_behind:
-            self._wait_for_disk()
+        if self._source is not None and (self._tail or self._body.is_behind):
+            self._hold(self._source)
         self._grew()
 
     def finish(self) -> None:
@@ -131,15 +125,11 @@ class Growing(Followed):
         start = position - (self.end - len(self._tail))
         return self._tail[start : start + most]
 
-    def _hold(self) -> None:
-        """Let the origin wait; where nobody reads, until it has waited for too long."""
-        if self._source is not None:
-            self._source.pauseProducing()
-
-    def _wait_for_disk(self) -> None:
-        if self._source is not None:
-            self._source.pauseProducing()
-            self._body.caught_up().addCallback(self._caught_up, self._source)
+    def _hold(self, source: Pausable) -> None:
+        """Let the origin wait: for the disk, or for the readers of the tail, if there are any."""
+        source.pauseProducing()
+        if not self._tail:
+            self._body.caught_up().addCallback(self._caught_up, source)
 
     def _caught_up(self, _: None, source: Pausable) -> None:
         # Another fetch may use that connection by now.
@@ -158,3 +148,14 @@ class Growing(Followed):
             self._source.resumeProducing()
             if not is_taken:
                 self._source.pauseProducing()
+
+
+def _is_written(body: GrowingBody, data: bytes) -> bool:
+    """Does the store take *data*? It doesn't any more when it was stopped."""
+    if body.descriptor < 0:
+        return False
+    try:
+        body.write(data)
+    except StoreFull:
+        return False
+    return True

@@ -46,7 +46,7 @@ class CachingProxy:
         is_off = place.rule.policy.is_off or request.framing is not NO_BODY
         is_plain = reuse.is_plain(head)
         if is_off or not (is_plain or reuse.may_look_up(head)):
-            await self._pass(request, reply)
+            await self._pass(request, reply, place)
             return
         variants = self._means.store.variants(place.key)
         entry = varying.select(head, variants, _stored_of) if variants else None
@@ -61,7 +61,7 @@ class CachingProxy:
         elif head.method == b"GET":
             await self._fetch(request, reply, place, entry)
         else:
-            await self._pass_head(request, reply, place, entry)
+            await self._pass(request, reply, place, entry)
 
     def _place(self, origin: Origin, path: bytes) -> Place:
         rule = self._rules.find(origin, path)
@@ -112,25 +112,20 @@ class CachingProxy:
 
     # From the origin.
 
-    async def _pass(self, request: Request, reply: Reply) -> None:
-        """Let the origin answer, and learn from that what isn't right any more."""
+    async def _pass(
+        self, request: Request, reply: Reply, place: Place, entry: Entry | None = None
+    ) -> None:
+        """Let the origin answer, and learn from that; if it fails, a stale *entry* may do."""
         witness = Witness(request, reply, self._means, self._place, self._fetches.outdate)
         is_complete = False
         try:
             await self._means.origin.respond(request, witness)
             is_complete = True
-        finally:
-            witness.end(is_complete)
-
-    async def _pass_head(
-        self, request: Request, reply: Reply, place: Place, entry: Entry | None
-    ) -> None:
-        """Let the origin answer HEAD; if it fails, a stale *entry* may do."""
-        try:
-            await self._pass(request, reply)
         except errors.OriginFault:
             if not await self._serve_stale(entry, request, reply, place):
                 raise
+        finally:
+            witness.end(is_complete)
 
     async def _pass_alone(self, request: Request, reply: Reply, place: Place) -> None:
         """Let the origin answer this client only, as it was the last time.
@@ -148,7 +143,12 @@ class CachingProxy:
             self._fetches.check(place.key, alone.asked_at)
 
     async def _fetch(
-        self, request: Request, reply: Reply, place: Place, entry: Entry | None
+        self,
+        request: Request,
+        reply: Reply,
+        place: Place,
+        entry: Entry | None,
+        is_again: bool = False,
     ) -> None:
         """Answer with what the origin says, together with others who want the same."""
         fill = self._fetches.joinable(request, place)
@@ -160,10 +160,14 @@ class CachingProxy:
             return
         # What was fetched for others, or elsewhere, may be right for this client all the same.
         entry = varying.select(request.head, self._means.store.variants(place.key), _stored_of)
-        if entry is None or not await self._answer_from(entry, request, reply, place):
-            alone = self._fetches.alone(request, place)
-            if not await self._share(alone, request, reply, place, entry, Why.MISS):
-                raise errors.InternalError("what was fetched got lost")
+        if entry is not None and await self._answer_from(entry, request, reply, place):
+            return
+        if isinstance(fill, DistantFill) and fill.is_forsaken and not is_again:
+            await self._fetch(request, reply, place, entry, is_again=True)
+            return
+        alone = self._fetches.alone(request, place)
+        if not await self._share(alone, request, reply, place, entry, Why.MISS):
+            raise errors.InternalError("what was fetched got lost")
 
     async def _share(
         self,
@@ -174,10 +178,7 @@ class CachingProxy:
         entry: Entry | None,
         why: Why,
     ) -> bool:
-        """Answer with what *fill* brings; False where that isn't for this client.
-
-        If it fails, a stale *entry* may do.
-        """
+        """Answer with what *fill* brings, or a stale *entry*; False where it's not for this one."""
         member = fill.join(reply)
         try:
             await member.settled

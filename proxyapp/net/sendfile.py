@@ -31,8 +31,8 @@ class File(Protocol):
         """Its descriptor."""
 
     @property
-    def status(self) -> os.stat_result:
-        """Its status when it was opened."""
+    def status(self) -> os.stat_result | None:
+        """Its status when it was opened; None where nobody changes what is sent, but for more."""
 
 
 class FileChanged(Exception):
@@ -45,8 +45,11 @@ class FileShrank(FileChanged):
 
 def _is_changed(file: File) -> bool:
     # Not the change time: replaced by a rename, or linked, the file itself stays what it is.
+    then = file.status
+    if then is None:
+        return False
     try:
-        now, then = os.fstat(file.descriptor), file.status
+        now = os.fstat(file.descriptor)
     except OSError:
         return True
     return (now.st_mtime_ns, now.st_size) != (then.st_mtime_ns, then.st_size)

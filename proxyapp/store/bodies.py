@@ -36,9 +36,8 @@ class OpenBody:
         return f"<OpenBody {self.descriptor}>"
 
     @property
-    def status(self) -> os.stat_result:
-        """What it is now: a part may still grow, and what was there before doesn't change."""
-        return os.fstat(self.descriptor)
+    def status(self) -> None:
+        """See net.sendfile.File: a part may grow, and what is said of a body may be revised."""
 
     def close(self) -> None:
         """Close it; a second time does nothing."""
@@ -119,9 +118,8 @@ class GrowingBody:
         return self.end - self.start
 
     @property
-    def status(self) -> os.stat_result:
+    def status(self) -> None:
         """See OpenBody."""
-        return os.fstat(self.descriptor)
 
     # Growing.
 

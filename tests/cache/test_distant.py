@@ -198,3 +198,13 @@ def test_one_that_fails(pair: Neighbours, logged_errors: LoggedErrors) -> None:
     pair.turn()
     assert sink.far.all_heard() == BLOCK
     assert len(logged_errors.flush(ZeroDivisionError)) == 1
+
+
+@pytest.mark.parametrize("say", ["alone", "release"])
+def test_whether_it_was_forsaken(pair: Neighbours, say: str) -> None:
+    """Where nobody fetches any more those who wait may do so together, and not otherwise."""
+    member = pair.join()
+    getattr(pair.claim, say)()
+    pair.turn()
+    assert pair.fill.is_forsaken is (say == "release")
+    pair.fill.leave(member)

@@ -142,3 +142,12 @@ def test_a_short_content_is_noticed(descriptor: int) -> None:
     os.ftruncate(descriptor, len(whole) - 1)
     with pytest.raises(Damaged):
         bodyhead.offset_of(descriptor, ((0, 5),))
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_whether_it_is_whole(descriptor: int, is_whole: bool) -> None:
+    """The size of what came without one is known by its being whole, and only then."""
+    grown = bodyhead.progress(5, ((0, 5),), is_whole=is_whole)
+    os.pwrite(descriptor, bodyhead.pack(KEY, bodyhead.encode(stored()), grown), 0)
+    head = bodyhead.read(descriptor)
+    assert (head.size, head.stored.total) == (5, 5 if is_whole else None)

@@ -79,25 +79,16 @@ def test_forgotten() -> None:
 @pytest.mark.parametrize(
     ("started", "given", "front"),
     [
-        (
-            ["python", "/bin/twistd", "-n", "proxyapp"],
-            ["-n", "proxyapp"],
-            ["python", "/bin/twistd"],
-        ),
-        (
-            ["python", "-c", "run()", "-n", "proxyapp", "-c", "x"],
-            ["-n", "proxyapp", "-c", "x"],
-            None,
-        ),
-        (["py", "-X", "dev", "/t", "proxyapp"], ["proxyapp"], ["py", "-X", "dev", "/t"]),
+        ("py /bin/twistd -n proxyapp", "-n proxyapp", "py /bin/twistd"),
+        ("py -c run() -n proxyapp -c x", "-n proxyapp -c x", "py -c run()"),
+        ("py -X dev /t proxyapp", "proxyapp", "py -X dev /t"),
     ],
 )
-def test_command(started: list[str], given: list[str], front: list[str] | None) -> None:
+def test_command(started: str, given: str, front: str) -> None:
     """A worker is started as its master was, but in the foreground and without a log of its own."""
-    line = command_line(started, given, ["--config", "x"])
-    begin = len(front or ["python", "-c", "run()"])
-    assert line[:begin] == (front or ["python", "-c", "run()"])
-    assert line[begin:] == [
+    line = command_line(started.split(), given.split(), ["--config", "x"])
+    assert line == [
+        *front.split(),
         "-n",
         "--pidfile=",
         "--logger=proxyapp.workers.events.observer",
