@@ -77,14 +77,17 @@ class Permit:
         if arrived and self._valve is not None:
             self.spend(arrived)
 
-    def finish(self, record: Record) -> None:
-        """The exchange is over, and *record* says what it moved."""
+    def finish(self, record: Record, is_cut: bool = False) -> None:
+        """The exchange is over, and *record* says what it moved.
+
+        Where the connection *is_cut*, it is held back to its end: who answers may not have heard yet.
+        """
         self._is_over = True
         self._on_exhausted = None
         if self._valve is None:
             # A connection that can't be held back, such as a Unix socket's, is counted at its end.
             self.spend(record.sent + record.received)
-        elif self._transport is not None:
+        elif self._transport is not None and not is_cut:
             net_transport.drop_gate(self._transport)
         self._transport = None
 

@@ -35,8 +35,11 @@ class Permit(Protocol):
         *arrived* bytes of the request's body are here already.
         """
 
-    def finish(self, record: Record) -> None:
-        """The exchange is over, and *record* says what it moved."""
+    def finish(self, record: Record, is_cut: bool = False) -> None:
+        """The exchange is over, and *record* says what it moved.
+
+        *is_cut* says that its connection is about to be aborted.
+        """
 
 
 class Limiter(Protocol):

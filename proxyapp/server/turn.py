@@ -114,7 +114,7 @@ class Turn:
         if self._permit is not None:
             # It counts what was read of the body; what a tunnel has moved is known by now.
             record.received = record.received or self.request.body.size
-            self._permit.finish(record)
+            self._permit.finish(record, self._early is not None and self.reply.has_begun)
         if outcome is not None:
             self._fail(_as_error(self._early or outcome))
         record.received = record.received or self.request.body.size

@@ -423,7 +423,7 @@ class OnePermit:
         self.said.append(f"begun with {arrived}")
         self.exhaust = on_exhausted
 
-    def finish(self, record: Record) -> None:
+    def finish(self, record: Record, is_cut: bool = False) -> None:
         """See doors.Permit."""
         self.said.append(f"finished with {record.received}")
 
