@@ -21,6 +21,7 @@ from bench import (
     loads,
     options,
     origin,
+    scaling,
     servers,
     subjects,
     table,
@@ -36,6 +37,7 @@ class Results:
     idles: list[idle.Idle] = dataclasses.field(default_factory=list)
     collapses: list[collapse.Played] = dataclasses.field(default_factory=list)
     fetches: list[fetching.Played] = dataclasses.field(default_factory=list)
+    scalings: list[scaling.Played] = dataclasses.field(default_factory=list)
     failures: list[str] = dataclasses.field(default_factory=list)
 
     def write(self, path: Path, chosen: options.Options) -> None:
@@ -46,6 +48,7 @@ class Results:
             "collapse": [played._asdict() for played in self.collapses],
             "idle": [played._asdict() for played in self.idles],
             "fetch": [played._asdict() for played in self.fetches],
+            "workers": [played._asdict() for played in self.scalings],
             "failures": self.failures,
         }
         path.write_text(json.dumps(raw, indent=1) + "\n")
@@ -76,7 +79,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def run(chosen: options.Options, stack: ExitStack, results: Results) -> None:
     """Start the origin on *stack*, which ends it, and measure into *results*."""
-    cpus = servers.choose_cpus()
+    cpus, allowed = servers.choose_cpus(), os.sched_getaffinity(0)
     print(placement(cpus), flush=True)
     base = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="proxyapp-bench-")))
     base.chmod(0o755)  # servers that give up root must reach their folders
@@ -102,6 +105,10 @@ def run(chosen: options.Options, stack: ExitStack, results: Results) -> None:
         # Fresh processes: memory freed by earlier loads would hide what a connection takes.
         with start_subjects(chosen, base, cpus.subject, source.port, results) as running:
             measure_idle(chosen, running, source, results)
+    if chosen.command in ("workers", "all"):
+        results.scalings += scaling.measure(chosen, base, allowed, source)
+        results.failures += scaling.failures(results.scalings)
+        print("\n" + scaling.scaling_table(results.scalings), flush=True)
 
 
 def placement(cpus: servers.Cpus) -> str:
@@ -133,10 +140,10 @@ def start_subjects(
             if caches and not subjects.KINDS[key].caches:
                 continue
             try:
-                subject = subjects.start(key, base, cpu, origin_port, chosen, caches)
+                subject = subjects.start(key, base, {cpu}, origin_port, chosen, caches)
             except servers.StartFailed as error:
                 print(error, flush=True)
-                if key == works.OURS:
+                if key == subjects.OURS:
                     results.failures.append(str(error))
                 continue
             stack.callback(subject.server.stop)

@@ -19,9 +19,9 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from bench import client, figures, options, servers, slow, subjects, table
+from bench.subjects import OURS
 
 ROOT = Path(__file__).resolve().parent.parent
-OURS = "proxyapp"
 REGULAR = "download first"
 DIRECT = "(no proxy)"
 # What the article of 2007 measured for streaming, and what an answer may lose on its way.
@@ -70,13 +70,13 @@ def measure(chosen: options.Options, base: Path, cpus: servers.Cpus) -> list[Pla
             folder = Path(tempfile.mkdtemp(prefix="fetch-", dir=base))
             argv = [sys.executable, "-m", f"bench.{module}", str(port)]
             environment = os.environ | {"PYTHONPATH": str(ROOT)}
-            server = servers.Server(f"bench.{module}", argv, folder, cpus.load, environment)
+            server = servers.Server(f"bench.{module}", argv, folder, {cpus.load}, environment)
             stack.callback(server.stop)
             server.await_port(port)
             return port
 
         origin = start("slow")
-        subject = subjects.start(OURS, base, cpus.subject, origin, chosen)
+        subject = subjects.start(OURS, base, {cpus.subject}, origin, chosen)
         stack.callback(subject.server.stop)
         subject.server.await_port(subject.site_port)
         path = "/fetch?url=" + quote(f"http://{servers.LOOPBACK}:{origin}/", safe="")

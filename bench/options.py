@@ -7,7 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-COMMANDS = ("forward", "tunnel", "static", "upgrade", "latency", "cache", "fetch", "idle", "all")
+COMMANDS = (
+    "forward",
+    "tunnel",
+    "static",
+    "upgrade",
+    "latency",
+    "cache",
+    "fetch",
+    "idle",
+    "workers",
+    "all",
+)
 SUBJECTS = ("proxyapp", "squid", "tinyproxy", "nginx")
 
 

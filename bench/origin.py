@@ -50,7 +50,7 @@ class Origin:
         self.port, self.tls_port = servers.free_ports(2)
         http = nginx.origin(self.port, self.tls_port, files, base / certificates.SERVER)
         argv = nginx.argv(program, folder, http)
-        self.server = servers.Server("the origin", argv, folder, cpu, os.environ)
+        self.server = servers.Server("the origin", argv, folder, {cpu}, os.environ)
 
     def await_start(self) -> None:
         """Wait until it listens; raises servers.StartFailed."""

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -93,14 +93,14 @@ def allow_descriptors() -> int:
 
 
 class Server:
-    """One server, in its own process group, on one processor, with its output in a file."""
+    """One server, in its own process group, on the processors *cpus*, with its output in a file."""
 
     def __init__(
         self,
         name: str,
         argv: Sequence[str],
         folder: Path,
-        cpu: int,
+        cpus: Collection[int],
         environment: Mapping[str, str],
     ) -> None:
         self.name = name
@@ -114,7 +114,7 @@ class Server:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_settle_on(cpu),  # noqa: PLW1509 - the bench has no threads
+                preexec_fn=_settle_on(cpus),  # noqa: PLW1509 - the bench has no threads
             )
 
     def __repr__(self) -> str:
@@ -168,11 +168,11 @@ class Server:
         self._root.wait()
 
 
-def _settle_on(cpu: int) -> Callable[[], None]:
+def _settle_on(cpus: Collection[int]) -> Callable[[], None]:
     """Return what a child does before it becomes the server."""
 
     def settle() -> None:
-        os.sched_setaffinity(0, {cpu})
+        os.sched_setaffinity(0, cpus)
         allow_descriptors()
 
     return settle

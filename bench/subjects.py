@@ -8,12 +8,13 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench import certificates, nginx, options, origin, servers
 
+OURS = "proxyapp"
 ROOT = Path(__file__).resolve().parent.parent
 PLUGIN = ROOT / "twisted" / "plugins" / "proxyapp_plugin.py"
 TWISTD = "from twisted.scripts.twistd import run; run()"
@@ -75,7 +76,7 @@ class Subject:
 def start(
     key: str,
     base: Path,
-    cpu: int,
+    cpus: Collection[int],
     origin_port: int,
     chosen: options.Options,
     caches: bool = False,
@@ -101,7 +102,7 @@ def start(
         trusted if trusted.exists() else None,
         caches,
     )
-    server = servers.Server(kind.name, kind.argv(ground), folder, cpu, _environment(folder))
+    server = servers.Server(kind.name, kind.argv(ground), folder, cpus, _environment(folder))
     try:
         server.await_port(port)
     except BaseException:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from bench import figures, works
+from bench import figures, subjects, works
 from bench.figures import Round, Spread
 
 
@@ -24,11 +24,11 @@ def work_table(work: works.Work, rounds: Sequence[Round], names: Mapping[str, st
     """Return the table of *work*: a row for each subject in *names*, key to name."""
     headings = [measure.heading for measure in work.measures]
     rows = [["", *headings, "errors", "dials", "proxyapp/it", "bar"]]
-    ours = _cost(work, rounds, works.OURS)
+    ours = _cost(work, rounds, subjects.OURS)
     for key, name in names.items():
         played = figures.of_subject(rounds, work.name, key)
         spreads = [figures.spread(map(measure.of, played)) for measure in work.measures]
-        share = "" if key == works.OURS else _share(ours, _cost(work, rounds, key))
+        share = "" if key == subjects.OURS else _share(ours, _cost(work, rounds, key))
         rows.append(
             [
                 name,

@@ -8,8 +8,8 @@ from functools import partial
 
 from bench import figures, loads, origin, subjects
 from bench.figures import Measure, Round
+from bench.subjects import OURS
 
-OURS = "proxyapp"
 DIRECT = "direct"
 WARM_UP_SECONDS = 1
 # A cache may look once more at what it has; what it fetches again and again isn't stored.
@@ -165,6 +165,7 @@ COMMANDS: dict[str, tuple[Work, ...]] = {
     "cache": (),
     "fetch": (),
     "idle": (),
+    "workers": (),
     "all": FORWARD + TUNNEL + STATIC + UPGRADE + LATENCY,
 }
 

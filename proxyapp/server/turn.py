@@ -114,7 +114,8 @@ class Turn:
         if self._permit is not None:
             # It counts what was read of the body; what a tunnel has moved is known by now.
             record.received = record.received or self.request.body.size
-            self._permit.finish(record, self._early is not None and self.reply.has_begun)
+            is_cut = outcome is not None and self._early is not None and self.reply.has_begun
+            self._permit.finish(record, is_cut)
         if outcome is not None:
             self._fail(_as_error(self._early or outcome))
         record.received = record.received or self.request.body.size
@@ -133,6 +134,8 @@ class Turn:
             # A cut connection is the only way left to say that this isn't whole.
             reply.transport.abortConnection()
         else:
+            if self._door.error_fields is not None:
+                error.fields = (*error.fields, *self._door.error_fields(self.request.head))
             _answer_error(reply, error, self.request.head, self._around)
 
 
