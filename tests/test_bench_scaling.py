@@ -42,7 +42,7 @@ def test_table() -> None:
     lines = scaling.scaling_table([ONE, TWO]).splitlines()
     one, two = (line.split() for line in lines[3:])
     assert one[-6:] == ["1", "500", "2,000", "1.00", "0.05", "0"]
-    assert two[-9:] == ["2", "900", "2,111", "1.90", "0.10", "0", "1.80", ">=", "1.7", "ok"]
+    assert two[-10:] == ["2", "900", "2,111", "1.90", "0.10", "0", "1.80", ">=", "1.7", "ok"]
 
 
 def test_table_of_nothing() -> None:
