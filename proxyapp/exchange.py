@@ -66,23 +66,10 @@ class TakenOver:
     has_ended: bool
 
 
-class Reply(Protocol):
-    """Carries one answer back to the client, and the record of it to the log.
-
-    A reply knows what the client can read: it adds Transfer-Encoding and Connection to the head it
-    is given, and sends no body for HEAD. To our own answers it adds Content-Length and Date too. An
-    ExchangeError raised by the responder before the head has left becomes an error page.
-    """
+class ForwardReply(Protocol):
+    """What a Reply is to those who forward: they have no files, and don't mind where we are."""
 
     record: Record
-
-    @property
-    def local_host(self) -> str:
-        """Return the address of ours that the client is connected to; empty for a Unix socket."""
-
-    @property
-    def local_port(self) -> int:
-        """Return the port of ours that the client is connected to; 0 for a Unix socket."""
 
     @property
     def has_begun(self) -> bool:
@@ -97,21 +84,6 @@ class Reply(Protocol):
     def pass_on(self, head: OutgoingResponse, body: bytes) -> None:
         """Send a whole response that came from elsewhere, with its Content-Length, in one go."""
 
-    async def answer_pieces(
-        self,
-        head: OutgoingResponse,
-        file: File,
-        pieces: Sequence[bytes | ByteRange],
-        is_ours: bool = True,
-    ) -> None:
-        """Send *pieces* as the body: bytes as they are, ranges out of *file*.
-
-        An answer that isn't ours came from elsewhere, with its Content-Length.
-
-        The caller closes *file* afterwards. Raises ClientGone, and InternalError where the file
-        isn't any more what its status says; then the connection is cut before its last byte.
-        """
-
     def begin(self, head: OutgoingResponse, body: Framing, is_last: bool = False) -> stream.Sink:
         """Begin a streamed response; return where its body goes.
 
@@ -125,25 +97,48 @@ class Reply(Protocol):
         """Send *head* and stop speaking HTTP: what arrives from now on goes to *receiver*."""
 
 
-class ReplyAround:
-    """A Reply that hands everything on to *inner*; whoever changes answers derives from it."""
+class Reply(ForwardReply, Protocol):
+    """Carries one answer back to the client, and the record of it to the log.
 
-    def __init__(self, inner: Reply) -> None:
+    A reply knows what the client can read: it adds Transfer-Encoding and Connection to the head it
+    is given, and sends no body for HEAD. To our own answers it adds Content-Length and Date too. An
+    ExchangeError raised by the responder before the head has left becomes an error page.
+    """
+
+    @property
+    def local_host(self) -> str:
+        """Return the address of ours that the client is connected to; empty for a Unix socket."""
+
+    @property
+    def local_port(self) -> int:
+        """Return the port of ours that the client is connected to; 0 for a Unix socket."""
+
+    async def answer_pieces(
+        self,
+        head: OutgoingResponse,
+        file: File,
+        pieces: Sequence[bytes | ByteRange],
+        is_ours: bool = True,
+    ) -> None:
+        """Send *pieces* as the body: bytes as they are, ranges out of *file*.
+
+        An answer that isn't ours came from elsewhere, with its Content-Length.
+
+        The caller closes *file* afterwards. Raises ClientGone, WriteTimeout, and InternalError
+        where the file isn't any more what its status says; then the connection is cut before its
+        last byte.
+        """
+
+
+class ForwardReplyAround:
+    """A ForwardReply that hands everything on to *inner*; see ReplyAround."""
+
+    def __init__(self, inner: ForwardReply) -> None:
         self.inner = inner
         self.record = inner.record
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.inner!r}>"
-
-    @property
-    def local_host(self) -> str:
-        """See Reply."""
-        return self.inner.local_host
-
-    @property
-    def local_port(self) -> int:
-        """See Reply."""
-        return self.inner.local_port
 
     @property
     def has_begun(self) -> bool:
@@ -162,6 +157,33 @@ class ReplyAround:
         """See Reply."""
         self.inner.pass_on(head, body)
 
+    def begin(self, head: OutgoingResponse, body: Framing, is_last: bool = False) -> stream.Sink:
+        """See Reply."""
+        return self.inner.begin(head, body, is_last)
+
+    def take_over(self, head: OutgoingResponse | None, receiver: stream.Receiver) -> TakenOver:
+        """See Reply."""
+        return self.inner.take_over(head, receiver)
+
+
+class ReplyAround(ForwardReplyAround):
+    """A Reply that hands everything on to *inner*; whoever changes answers derives from it."""
+
+    inner: Reply
+
+    def __init__(self, inner: Reply) -> None:
+        super().__init__(inner)
+
+    @property
+    def local_host(self) -> str:
+        """See Reply."""
+        return self.inner.local_host
+
+    @property
+    def local_port(self) -> int:
+        """See Reply."""
+        return self.inner.local_port
+
     async def answer_pieces(
         self,
         head: OutgoingResponse,
@@ -172,13 +194,12 @@ class ReplyAround:
         """See Reply."""
         await self.inner.answer_pieces(head, file, pieces, is_ours)
 
-    def begin(self, head: OutgoingResponse, body: Framing, is_last: bool = False) -> stream.Sink:
-        """See Reply."""
-        return self.inner.begin(head, body, is_last)
 
-    def take_over(self, head: OutgoingResponse | None, receiver: stream.Receiver) -> TakenOver:
-        """See Reply."""
-        return self.inner.take_over(head, receiver)
+class Forwarder(Protocol):
+    """A Responder that asks others; it needs less to answer with."""
+
+    async def respond(self, request: Request, reply: ForwardReply) -> None:
+        """See Responder."""
 
 
 class Responder(Protocol):
@@ -192,6 +213,9 @@ __all__ = [
     "NO_FIELDS",
     "Client",
     "Fields",
+    "ForwardReply",
+    "ForwardReplyAround",
+    "Forwarder",
     "Reply",
     "ReplyAround",
     "Request",

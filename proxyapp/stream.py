@@ -14,10 +14,11 @@ from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from proxyapp import errors
-from proxyapp.net import splice
+from proxyapp.net import sendfile, splice
 from proxyapp.net import transport as net_transport
-from proxyapp.net.timers import LOOK, NEVER, Sweep
+from proxyapp.net.timers import LOOK, NEVER, Drain, Sweep
 from proxyapp.net.transport import Transport
+from proxyapp.rules.ranges import ByteRange
 from proxyapp.wire.bodies import Decoder, LengthDecoder
 from proxyapp.wire.headers import Fields
 
@@ -310,6 +311,31 @@ class _Delivery:
         """Does it wait for its share of a throttled bandwidth, on either side?"""
         sides = (self._source.transport, self._sink.transport)
         return any(net_transport.is_held_back(side) for side in sides)
+
+
+async def send_range(sink: Sink, sweep: Sweep, file: sendfile.File, piece: ByteRange) -> None:
+    """Send *piece* of *file* to *sink*, which holds nothing back, past this process.
+
+    Raises ClientGone, what the sink says when it is stalled, and InternalError where the file isn't
+    any more what its status says.
+    """
+    job = sendfile.send_file(sink.transport, file, piece.offset, piece.size)
+    watch = Drain(
+        sweep,
+        sink.stall_timeout,
+        lambda: net_transport.owed(sink.transport, job.remaining),
+        lambda: job.done.errback(sink.stalled()),
+    )
+    try:
+        await job.done
+    except sendfile.FileChanged as error:
+        raise errors.InternalError("the file changed while it was sent") from error
+    except ConnectionError:
+        raise errors.ClientGone("the client closed the connection") from None
+    finally:
+        watch.stop()
+        job.stop()
+        sink.passed(piece.size - job.remaining)
 
 
 # The body of a request that has none: complete from the start, so it never asks its source.

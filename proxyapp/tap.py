@@ -173,7 +173,10 @@ class Options(usage.Options):
             return
         from proxyapp.workers import inherited
 
-        self.part = inherited.inherited(os.environ)
+        try:
+            self.part = inherited.inherited(os.environ)
+        except inherited.NoMaster as error:
+            raise usage.UsageError(str(error)) from error
         try:
             self.config = load(self._path, self._overrides, os.environ, self.part.ini)
         except ConfigError as error:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
 ROOT = Path(__file__).parent.parent
 TWISTD = "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; run()"
-_PATIENCE = 15.0
+# Only a failure takes so long, or a machine with a lot else to do (seconds).
+_PATIENCE = 60.0
 _STEP = 0.01
 
 # Every port is the kernel's choice, and every destination may be reached: they're all on loopback.
@@ -61,9 +66,20 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-c", TWISTD, "-n", "--pidfile=", "proxyapp", *arguments]
 
 
+@cache
+def _bytecode() -> str:
+    """Make a folder for what Python compiles: to do so at each start doubles the time of it."""
+    folder = tempfile.mkdtemp(prefix="bytecode-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 def environ() -> dict[str, str]:
-    """Return the environment in which this checkout is found."""
-    return os.environ | {"PYTHONPATH": str(ROOT)}
+    """Return the environment in which this checkout is found, and compiled only once."""
+    found = os.environ | {"PYTHONPATH": str(ROOT)}
+    if found.pop("PYTHONDONTWRITEBYTECODE", ""):
+        found["PYTHONPYCACHEPREFIX"] = _bytecode()
+    return found
 
 
 class Running:
@@ -133,12 +149,18 @@ class Running:
         """Wait until no more than *most* sockets are open."""
         wait_for(lambda: self.sockets <= most, f"time with at most {most} sockets")
 
-    def lines(self, count: int, path: Path | None = None) -> list[str]:
-        """Return the lines of the request log, once there are *count*."""
+    def lines(
+        self, count: int, path: Path | None = None, since: int = 0, about: str = ""
+    ) -> list[str]:
+        """Return the lines of the request log that hold *about*, once there are *count*.
+
+        For *since* see `line_with`.
+        """
         log = path or self.log
 
         def enough() -> list[str]:
-            lines = log.read_text().splitlines() if log.exists() else []
+            text = log.read_text()[since:] if log.exists() else ""
+            lines = [line for line in text.splitlines() if about in line]
             return lines if len(lines) >= count else []
 
         return wait_for(enough, f"{count} lines in {log}")
@@ -172,7 +194,12 @@ class Running:
     def close(self) -> None:
         """End the process, whatever it does, and let go of it."""
         if self.process.poll() is None:
+            pid = self.process.pid
+            workers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
             self.process.kill()
+            for worker in map(int, workers):  # they would finish what they have begun
+                with suppress(ProcessLookupError):
+                    os.kill(worker, signal.SIGKILL)
             self.process.wait(_PATIENCE)
         if self._listening.is_alive():
             self._listening.join(_PATIENCE)

@@ -34,15 +34,15 @@ def _pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
 
 
-def server_context(folder: Path) -> tuple[ssl.SSLContext, Path]:
-    """Return a server's context for localhost, 127.0.0.1 and ::1, and its authority's file."""
+def server_context(folder: Path, issuer: str = "tests") -> tuple[ssl.SSLContext, Path]:
+    """Return a server's context for localhost, 127.0.0.1 and ::1, and the file of its *issuer*."""
     authority_key = ec.generate_private_key(ec.SECP256R1())
     key = ec.generate_private_key(ec.SECP256R1())
     constraints = x509.BasicConstraints(ca=True, path_length=None)
-    authority = _begun("tests", "tests", authority_key).add_extension(constraints, critical=True)
+    authority = _begun(issuer, issuer, authority_key).add_extension(constraints, critical=True)
     names: list[x509.GeneralName] = [x509.DNSName("localhost")]
     names += [x509.IPAddress(ipaddress.ip_address(each)) for each in ("127.0.0.1", "::1")]
-    server = _begun("localhost", "tests", key).add_extension(
+    server = _begun("localhost", issuer, key).add_extension(
         x509.SubjectAlternativeName(names), critical=False
     )
     private = key.private_bytes(

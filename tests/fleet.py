@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import socket
 import subprocess
 import threading
 from pathlib import Path
 
+from proxyapp import reloading
 from tests.appliance import _INI, Running, command, environ, merged, wait_for
-from tests.talk import Talk
+from tests.talk import Response, Talk
 
+# Seconds between two requests of a client: without any, nobody else would get to do anything.
+_PAUSE = 0.003
 _REQUEST = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 _LAST_REQUEST = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
 
@@ -34,6 +38,20 @@ def write_ini(running: Running, ini: str) -> None:
     (folder / "proxyapp.ini").write_text(merged(_INI.format(folder=folder), ini))
 
 
+def ask_for_reload(running: Running) -> None:
+    """Have *running* reload, and serve the new settings; as `reload`, but without a process."""
+    complaints = io.StringIO()
+    status = reloading.run(running.log.parent, complaints)
+    assert (status, complaints.getvalue()) == (reloading.DONE, "")
+
+
+def refusal(running: Running) -> str:
+    """Ask *running* for a reload that fails, and return why."""
+    complaints = io.StringIO()
+    assert reloading.run(running.log.parent, complaints) == reloading.REFUSED
+    return complaints.getvalue()
+
+
 def reload(running: Running) -> subprocess.CompletedProcess[str]:
     """Run `twistd proxyapp --reload`, as `systemctl reload` does."""
     folder = running.log.parent
@@ -48,11 +66,14 @@ def reload(running: Running) -> subprocess.CompletedProcess[str]:
     )
 
 
-def said(running: Running, text: str) -> str:
-    """Return the first line of the event log that holds *text*, once there is one."""
+def said(running: Running, text: str, since: int = 0) -> str:
+    """Return the first line of the event log that holds *text*, once there is one.
+
+    Those before the line *since* don't count.
+    """
 
     def look() -> str:
-        return next((line for line in running.said if text in line), "")
+        return next((line for line in running.said[since:] if text in line), "")
 
     return wait_for(look, f"event with {text}")
 
@@ -65,8 +86,14 @@ def fixed_ports(running: Running) -> str:
     )
 
 
+def get(talk: Talk) -> Response:
+    """Return the site's answer for /."""
+    talk.send(_REQUEST)
+    return talk.response()
+
+
 class Load:
-    """Clients that ask *port* for / without a pause; *failures* says what any of them missed.
+    """Clients that ask *port* for / again and again; *failures* says what any of them missed.
 
     Half of them keep their connection, half open a fresh one each time.
     """
@@ -94,7 +121,7 @@ class Load:
 
     def _keep(self) -> None:
         talk: Talk | None = None
-        while not self._is_over.is_set() and not self.failures:
+        while not self._is_over.wait(_PAUSE) and not self.failures:
             try:
                 talk = talk or self._talk()
                 talk.send(_REQUEST)
@@ -108,7 +135,7 @@ class Load:
             talk.close()
 
     def _open_each(self) -> None:
-        while not self._is_over.is_set() and not self.failures:
+        while not self._is_over.wait(_PAUSE) and not self.failures:
             try:
                 with self._talk() as talk:
                     talk.send(_LAST_REQUEST)

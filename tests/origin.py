@@ -44,13 +44,21 @@ class Origin(Generic[_Served]):
         with suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
-        for talk in list(self._talks):
-            with suppress(OSError):
-                talk.socket.shutdown(socket.SHUT_RDWR)
+        self._shut()
         for thread in list(self._threads):
             thread.join(_JOIN)
         if self._mistakes and exception[0] is None:
             raise self._mistakes[0]
+
+    def hang_up(self) -> None:
+        """End every connection there is, and wait until that is done."""
+        self._shut()
+        self.wait_until_idle()
+
+    def _shut(self) -> None:
+        for talk in list(self._talks):
+            with suppress(OSError):
+                talk.socket.shutdown(socket.SHUT_RDWR)
 
     @property
     def open(self) -> int:

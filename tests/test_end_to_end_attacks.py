@@ -21,7 +21,7 @@ import pytest
 from tests.appliance import Running, start, wait_for
 from tests.conftest import Connect, StartAppliance
 from tests.origin import Origin, Routes, Visit, fixed, silent
-from tests.talk import Talk
+from tests.talk import PATIENCE, Talk
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -31,7 +31,7 @@ _INI = """\
 root = {folder}
 [limits]
 per_client = 5000
-head_timeout = 10s
+head_timeout = 5s
 write_timeout = 20s
 idle_timeout = 20s
 [tunnel]
@@ -52,13 +52,11 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 @pytest.fixture(autouse=True)
 def _others_are_served(attacked: Running) -> Iterator[None]:
-    """After each attack a plain request is answered, at once."""
+    """After each attack a plain request is answered."""
     yield
-    with Talk(socket.create_connection(("127.0.0.1", attacked.site), timeout=10)) as talk:
-        begun = time.monotonic()
+    with Talk(socket.create_connection(("127.0.0.1", attacked.site))) as talk:
         talk.send(b"GET /small HTTP/1.1\r\nHost: here\r\n\r\n")
         assert talk.response().status == 200
-        assert time.monotonic() - begun < 2
     attacked.wait_for_sockets(most=40)
 
 
@@ -133,16 +131,17 @@ def test_hosts_without_number(attacked: Running, connect: Connect) -> None:
     """The same for names: 127.x.y.z all lead here, where nobody listens."""
     talk = connect(attacked.proxy)
 
-    def ask(first: int, last: int) -> None:
-        for number in range(first, last):
+    def ask(numbers: range) -> None:
+        for number in numbers:
             host = b"127.1.%d.%d:9" % divmod(number, 256)
             talk.send(b"GET http://", host, b"/ HTTP/1.1\r\nHost: ", host, b"\r\n\r\n")
-            assert talk.response().status in (502, 508)
+        assert {talk.response().status for _ in numbers} <= {502, 508}
 
-    ask(0, 500)
+    ask(range(100))
     before = attacked.memory()
-    ask(500, 4500)
-    assert attacked.grown(before) < 15 * MIB
+    for first in range(100, 2100, 100):
+        ask(range(first, first + 100))
+    assert attacked.grown(before) < 7 * MIB
 
 
 def test_answers_that_nobody_reads(attacked: Running, connect: Connect) -> None:
@@ -200,7 +199,8 @@ def test_uploads_that_nobody_takes(
     attacked: Running, connect: Connect, origin: Origin[Routes]
 ) -> None:
     """Uploads to an origin that doesn't read wait at the clients."""
-    origin.served.on(b"/silent", lambda visit: time.sleep(2))
+    over = threading.Event()
+    origin.served.on(b"/silent", lambda visit: _ignore(visit, over))
     before = attacked.memory()
     talks = [connect(attacked.proxy) for _ in range(50)]
     for talk in talks:
@@ -209,9 +209,17 @@ def test_uploads_that_nobody_takes(
         with suppress(TimeoutError):
             for _ in range(200):
                 talk.send(b"10000\r\n", bytes(65536), b"\r\n")
-    assert attacked.grown(before) < 50 * 512 * KIB
+    grown = attacked.grown(before)
+    over.set()
+    assert grown < 50 * 512 * KIB
     for talk in talks:
         talk.reset()
+
+
+def _ignore(visit: Visit, over: threading.Event) -> None:
+    """Leave all that comes behind the head unread, until it is *over*."""
+    over.wait(PATIENCE)
+    visit.is_last = True
 
 
 def test_tunnels_that_nobody_reads(attacked: Running, connect: Connect) -> None:
@@ -357,7 +365,7 @@ def test_no_descriptor_to_dial(scarce: Running, connect: Connect) -> None:
             talk.send(get(origin, "/wait"))
         statuses: Counter[int] = Counter()
         for talk in clients:
-            talk.socket.settimeout(0.1)
+            talk.socket.settimeout(0.05)
             with suppress(TimeoutError):
                 answer = talk.response()
                 statuses[answer.status] += 1

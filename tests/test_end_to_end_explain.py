@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.appliance import command, environ
+from tests.appliance import Running, command, environ, start
 from tests.conftest import Connect, StartAppliance
 from tests.origin import Origin, Routes
 
@@ -55,9 +56,16 @@ def ask(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.fixture(scope="module")
+def ruled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """Yield the product with RULES."""
+    with start(tmp_path_factory.mktemp("ruled"), RULES) as started:
+        yield started
+
+
 @pytest.mark.parametrize(("method", "user", "status", "rule", "reported"), ASKED)
 def test_explained_as_done(
-    start_appliance: StartAppliance,
+    ruled: Running,
     connect: Connect,
     origin: Origin[Routes],
     method: str,
@@ -70,14 +78,12 @@ def test_explained_as_done(
     is_tunnel = method == "CONNECT"
     target = origin.authority if is_tunnel else f"http://{origin.authority}/"
     lines = f"{method} {target} HTTP/1.1\r\nHost: {origin.authority}\r\n{ANN if user else ''}"
-    with start_appliance(RULES) as running:
-        talk = connect(running.proxy)
-        talk.send(f"{lines}\r\n".encode())
-        answer = talk.response()
-        (line,) = [json.loads(each) for each in running.lines(1)]
-        asked = ask(
-            running.log.parent, "--explain", f"{method} {target}" + (user and " --user ann")
-        )
+    before, talk = ruled.logged, connect(ruled.proxy)
+    talk.send(f"{lines}\r\n".encode())
+    answer = talk.response()
+    port = talk.socket.getsockname()[1]
+    line = json.loads(ruled.line_with(f'"client_port":{port},', before))
+    asked = ask(ruled.log.parent, "--explain", f"{method} {target}" + (user and " --user ann"))
     assert (answer.status, line["rule"], line["reported"]) == (status, rule, reported)
     assert asked.returncode == (0 if status == 200 else 1), asked
     assert not rule or f"rule:     {rule}\n" in asked.stdout

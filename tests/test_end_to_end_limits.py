@@ -5,15 +5,18 @@ from __future__ import annotations
 import itertools
 import os
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from tests.appliance import Running, start
+from proxyapp.limits import ledger
+from tests.appliance import Running, start, wait_for
 from tests.conftest import Connect, StartAppliance
 from tests.origin import Origin, Routes, Visit, fixed
 from tests.talk import Talk
@@ -25,7 +28,7 @@ SIZE = 3 * MIB // 2
 CONTENT = bytes(range(256)) * (SIZE // 256)
 # What may be saved up, and how much slower than the rate a busy machine may be.
 BURST = 0.2
-PATIENCE = 2.0
+PATIENCE = 6.0
 
 _THROTTLED = f"""\
 [site]
@@ -200,7 +203,7 @@ def test_smooth_and_idle(scene: Scene) -> None:
         left -= len(talk.socket.recv(MIB))
         seen.append(time.monotonic())
     gaps = [after - earlier for earlier, after in itertools.pairwise(seen)]
-    assert max(gaps) < 0.3
+    assert max(gaps) < 0.5
     assert _cpu(scene.running) - before < 0.3 * (seen[-1] - begun)
 
 
@@ -265,7 +268,7 @@ def test_unthrottled_beside(
             begun = time.monotonic()
             talk.send(scene.asking(b"GET", b"/content"))
             assert talk.response().body == CONTENT
-            assert time.monotonic() - begun < 0.7
+            assert time.monotonic() - begun < 4  # at the rate it would be seven
 
 
 # --- Request rate ---
@@ -320,6 +323,13 @@ def test_quota(start_appliance: StartAppliance, connect: Connect, origin: Origin
         assert site.response().status != 429
 
 
+def _written(running: Running) -> int:
+    """Return the bytes that the ledger knows of."""
+    with closing(sqlite3.connect(running.log.parent / ledger.FILE)) as database:
+        used: int = database.execute("SELECT total(used) FROM usage").fetchone()[0]
+    return used
+
+
 @pytest.mark.parametrize("end", ["stop", "kill"])
 def test_quota_survives(
     start_appliance: StartAppliance, connect: Connect, origin: Origin[Routes], end: str
@@ -334,7 +344,7 @@ def test_quota_survives(
         if end == "stop":
             running.stop()
         else:
-            time.sleep(4)  # more than a batch is behind
+            wait_for(lambda: _written(running) >= MIB * 3 // 4, "batch that is written")
             running.process.kill()
             running.process.wait(10)
     with start_appliance(_QUOTA) as running:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import signal
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.appliance import Running, wait_for
+from tests.appliance import Running, start, wait_for
 from tests.conftest import Connect, StartAppliance
 from tests.fleet import (
     Load,
+    ask_for_reload,
     children,
     fixed_ports,
+    get,
+    refusal,
     reload,
     said,
     wait_for_children,
@@ -21,6 +25,20 @@ from tests.fleet import (
 )
 from tests.origin import Origin, shout
 from tests.talk import Talk
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """Yield the product, for all that it outlives."""
+    with start(tmp_path_factory.mktemp("reloaded")) as running:
+        yield running
+
+
+@pytest.fixture
+def service(started: Running) -> Running:
+    """Return the product; its ini is the tests' own, whatever it serves."""
+    write_ini(started, "")
+    return started
 
 
 def connect_through(talk: Talk, authority: str) -> int:
@@ -45,7 +63,7 @@ def is_refused(port: int) -> bool:
     return False
 
 
-@pytest.mark.parametrize(("workers", "times"), [(1, 10), (2, 3)])
+@pytest.mark.parametrize(("workers", "times"), [(1, 10), (2, 2)])
 def test_reloads_lose_nothing(
     start_appliance: StartAppliance, connect: Connect, workers: int, times: int
 ) -> None:
@@ -56,8 +74,7 @@ def test_reloads_lose_nothing(
         assert connect_through(tunnel, far.authority) == 200
         with Load(running.site, 4) as load:
             for _ in range(times):
-                done = reload(running)
-                assert (done.returncode, done.stderr) == (0, "")
+                ask_for_reload(running)
                 assert echoes(tunnel)
         assert load.failures == []
         assert load.answered > 100
@@ -73,30 +90,26 @@ def test_main_process_stays(start_appliance: StartAppliance, connect: Connect) -
         running.send_signal(signal.SIGHUP)
         said(running, "reloaded: 1 ")
         (worker,) = wait_for_children(running, 1)
-        talk = connect(running.site)
-        talk.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
-        assert talk.response().status == 200
+        assert get(connect(running.site)).status == 200
         running.line_with('"status":200')
         running.stop()
         assert not Path(f"/proc/{worker}").exists()
 
 
-def test_mistake(start_appliance: StartAppliance, connect: Connect) -> None:
+def test_mistake(service: Running, connect: Connect) -> None:
     """A mistake is told to whoever asked and to the event log, and the old settings go on."""
-    with start_appliance() as running:
-        write_ini(running, "[pool]\nretries = many\n[site]\nlisten = tcp:1x\n")
-        done = reload(running)
-        assert done.returncode == 1
-        complaints = done.stderr.splitlines()
-        assert [line.partition(": not reloaded: ")[0] for line in complaints] == ["proxyapp"] * 2
-        assert "[pool] retries: 'many' is not a whole number" in done.stderr
-        said(running, "not reloaded: ")
-        wait_for_children(running, 0)
-        talk = connect(running.site)
-        talk.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
-        assert talk.response().status == 200
-        write_ini(running, "")
-        assert reload(running).returncode == 0
+    write_ini(service, "[pool]\nretries = many\n[site]\nlisten = tcp:1x\n")
+    before, since = children(service), len(service.said)
+    done = reload(service)
+    assert done.returncode == 1
+    complaints = done.stderr.splitlines()
+    assert [line.partition(": not reloaded: ")[0] for line in complaints] == ["proxyapp"] * 2
+    assert "[pool] retries: 'many' is not a whole number" in done.stderr
+    said(service, "not reloaded: ", since)
+    wait_for(lambda: set(children(service)) <= set(before), "time without new workers")
+    assert get(connect(service.site)).status == 200
+    write_ini(service, "")
+    assert reload(service).returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -108,113 +121,101 @@ def test_mistake(start_appliance: StartAppliance, connect: Connect) -> None:
     ],
 )
 def test_what_cannot_be_served(
-    start_appliance: StartAppliance, connect: Connect, ini: str, complaint: str
+    service: Running, connect: Connect, ini: str, complaint: str
 ) -> None:
     """What only shows when it is tried keeps the old settings, too."""
-    with start_appliance() as running, Origin(shout) as busy:
-        (running.log.parent / "pipe").mkdir(exist_ok=True)
-        (running.log.parent / "pipe" / "x").mkdir()
-        folder = running.log.parent
-        write_ini(running, ini.format(folder=folder, busy=busy.port))
-        done = ask_for_reload(running, folder)
-        assert done == 1
-        said(running, complaint)
-        talk = connect(running.site)
-        talk.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
-        assert talk.response().status == 200
-
-
-def ask_for_reload(running: Running, folder: Path) -> int:
-    """Return the exit status of `--reload`, of the service whose state is in *folder*."""
-    ini = folder / "proxyapp.ini"
-    kept = ini.read_text()
-    done = reload(running)
-    if done.returncode == 3:
-        # It looks in the state folder of the new settings, where nobody listens.
-        assert "no proxyapp runs with this state_dir" in done.stderr
-        ini.write_text(kept)
-        running.send_signal(signal.SIGHUP)
-        return 1
-    return done.returncode
+    folder = service.log.parent
+    (folder / "pipe" / "x").mkdir(parents=True, exist_ok=True)
+    since = len(service.said)
+    with Origin(shout) as busy:
+        write_ini(service, ini.format(folder=folder, busy=busy.port))
+        assert complaint in refusal(service)
+    said(service, complaint, since)
+    assert get(connect(service.site)).status == 200
 
 
 def test_nobody_to_reload(tmp_path: Path, start_appliance: StartAppliance) -> None:
-    """Where no service runs, --reload says so."""
+    """Where no service runs any more, --reload says so."""
     with start_appliance() as running:
+        wait_for((tmp_path / "master.sock").exists, "socket")
         running.stop()
         done = reload(running)
     assert done.returncode == 3
     assert "no proxyapp runs with this state_dir" in done.stderr
 
 
-def test_denied_tunnels_are_cut(start_appliance: StartAppliance, connect: Connect) -> None:
+def test_denied_tunnels_are_cut(service: Running, connect: Connect) -> None:
     """What the new rules deny ends, with the rule in the log; what they allow goes on."""
-    with start_appliance() as running, Origin(shout) as kept, Origin(shout) as denied:
-        stays, goes = connect(running.proxy), connect(running.proxy)
+    ask_for_reload(service)
+    since = len(service.said)
+    with Origin(shout) as kept, Origin(shout) as denied:
+        stays, goes = connect(service.proxy), connect(service.proxy)
         assert connect_through(stays, kept.authority) == 200
         assert connect_through(goes, denied.authority) == 200
-        write_ini(running, f"[rule strict]\naction = deny\nports = {denied.port}\n")
-        assert reload(running).returncode == 0
+        write_ini(service, f"[rule strict]\naction = deny\nports = {denied.port}\n")
+        ask_for_reload(service)
         with pytest.raises((EOFError, ConnectionResetError)):
             goes.exactly(1)
-        line = running.line_with(denied.authority)
+        line = service.line_with(denied.authority)
         assert '"rule":"[rule strict]"' in line
         assert "a new configuration denies this tunnel" in line
         assert echoes(stays)
-        said(running, "1 tunnels cut")
+        said(service, "1 tunnels cut", since)
 
 
-def test_a_password_that_is_wanted_now(start_appliance: StartAppliance, connect: Connect) -> None:
+def test_a_password_that_is_wanted_now(service: Running, connect: Connect) -> None:
     """Tunnels of nobody end where everybody has to be a user from now on."""
-    with start_appliance() as running, Origin(shout) as far:
-        tunnel = connect(running.proxy)
+    ask_for_reload(service)
+    with Origin(shout) as far:
+        tunnel = connect(service.proxy)
         assert connect_through(tunnel, far.authority) == 200
-        (running.log.parent / "users").write_text("ann:secret\n")
-        write_ini(running, f"[auth]\nusers = file:{running.log.parent}/users\n")
-        assert reload(running).returncode == 0
+        (service.log.parent / "users").write_text("ann:secret\n")
+        write_ini(service, f"[auth]\nusers = file:{service.log.parent}/users\n")
+        ask_for_reload(service)
         with pytest.raises((EOFError, ConnectionResetError)):
             tunnel.exactly(1)
 
 
-def test_addresses_come_and_go(start_appliance: StartAppliance, connect: Connect) -> None:
+def test_addresses_come_and_go(service: Running, connect: Connect) -> None:
     """A reload opens what is new, closes what is gone, and keeps the port of what stays."""
+    path = service.log.parent / "site.sock"
     with Origin(shout) as free:
         extra = free.port
-    with start_appliance() as running:
-        site = f"tcp:{running.site}:interface=127.0.0.1"
-        more = f"[site]\nlisten = {site}\n tcp:{extra}:interface=127.0.0.1\n"
-        write_ini(running, fixed_ports(running) + more)
-        done = reload(running)
-        assert done.returncode == 0, done.stderr
-        for port in (running.site, extra):
-            talk = connect(port)
-            talk.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
-            assert talk.response().status == 200
-        write_ini(running, fixed_ports(running))
-        assert reload(running).returncode == 0
-        wait_for(lambda: is_refused(extra), "refusal")
-        connect(running.site)
+    site = f"tcp:{service.site}:interface=127.0.0.1"
+    more = f"[site]\nlisten = {site}\n tcp:{extra}:interface=127.0.0.1\n unix:{path}\n"
+    write_ini(service, fixed_ports(service) + more)
+    ask_for_reload(service)
+    for port in (service.site, extra):
+        assert get(connect(port)).status == 200
+    with socket.socket(socket.AF_UNIX) as local:
+        local.connect(str(path))
+    write_ini(service, fixed_ports(service))
+    ask_for_reload(service)
+    wait_for(lambda: is_refused(extra), "refusal")
+    assert not path.exists()
+    assert get(connect(service.site)).status == 200
 
 
-def test_more_and_fewer_workers(start_appliance: StartAppliance) -> None:
+def test_more_and_fewer_workers(service: Running) -> None:
     """The number of workers may change, under load."""
-    with start_appliance() as running, Load(running.site, 4) as load:
-        for workers in (3, 1, 2):
-            write_ini(running, f"[proxyapp]\nworkers = {workers}\n")
-            assert reload(running).returncode == 0
-            wait_for_children(running, workers)
+    with Load(service.site, 4) as load:
+        for workers in (3, 1):
+            write_ini(service, f"[proxyapp]\nworkers = {workers}\n")
+            ask_for_reload(service)
+            wait_for_children(service, workers)
         assert load.failures == []
     assert load.answered > 10
 
 
-def test_long_request_is_finished(start_appliance: StartAppliance, connect: Connect) -> None:
+def test_long_request_is_finished(service: Running, connect: Connect) -> None:
     """A request that runs at the reload gets all of its answer."""
-    with start_appliance("[site]\nupload = no\n") as running, Origin(shout):
-        talk = connect(running.site)
-        talk.send(b"GET / HTTP/1.1\r\nHo")
-        assert reload(running).returncode == 0
-        talk.send(b"st: h\r\n\r\n")
-        answer = talk.response()
-        assert answer.status == 200
-        assert answer.head.all(b"connection") == [b"close"]
-        assert talk.rest() == b""
+    talk = connect(service.site)
+    talk.send(b"GET / HTTP/1.1\r\nHo")
+    # Once this one is answered, that one was read.
+    assert get(connect(service.site)).status == 200
+    ask_for_reload(service)
+    talk.send(b"st: h\r\n\r\n")
+    answer = talk.response()
+    assert answer.status == 200
+    assert answer.head.all(b"connection") == [b"close"]
+    assert talk.rest() == b""

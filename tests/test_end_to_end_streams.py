@@ -18,7 +18,7 @@ from tests.talk import Talk
 
 MIB = 1024 * 1024
 # What passes in each of the tests below; PROXYAPP_TEST_BODY_MIB=10240 makes it 10 GiB.
-SIZE = int(os.environ.get("PROXYAPP_TEST_BODY_MIB", "200")) * MIB
+SIZE = int(os.environ.get("PROXYAPP_TEST_BODY_MIB", "100")) * MIB
 GROWTH = 30 * MIB
 _PIECE = bytes(range(256)) * 1024
 
@@ -99,7 +99,7 @@ def test_upload_in_constant_memory(
 
 def test_tunnel_in_constant_memory(running: Running, connect: Connect) -> None:
     """Bytes through a tunnel go by, both ways at once."""
-    size = SIZE // 4
+    size = SIZE // 2
 
     def both(talk: Talk) -> None:
         pouring = threading.Thread(target=pour, args=(talk, size, False))
@@ -237,7 +237,7 @@ def test_static_file_of_any_size(
 ) -> None:
     """A file goes out whole and exact, in constant memory."""
     (tmp_path / "htdocs").mkdir()
-    size = min(SIZE, 200 * MIB)
+    size = min(SIZE, 100 * MIB)
     with open(tmp_path / "htdocs" / "big", "wb") as file:
         for _ in range(size // len(_PIECE)):
             file.write(_PIECE)

@@ -46,6 +46,9 @@ RUN = "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/twistd -n p
 # .ci/run takes this line from README.md.
 TEST = "python3 -m venv .venv && .venv/bin/pip install '.[test]' && .venv/bin/python -m pytest"
 
+# Programs that Debian isn't without.
+EVERYWHERE = {"mount", "unshare", "nsenter", "true"}
+
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/*.md")])
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -96,6 +99,16 @@ def test_ci_takes_the_command_from_the_readme() -> None:
     assert [line for line in README.splitlines() if re.fullmatch(pattern, line)] == [TEST]
     assert "pip install" not in script
     assert 'bash -c "${commands[0]}"' in script
+
+
+def test_ci_installs_what_tests_look_for() -> None:
+    """.ci/run knows the package of every program whose tests are skipped without it."""
+    tests = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py")]
+    looked_for = {
+        name for text in tests for name in re.findall(r'(?:which|tool)\("([\w-]+)"', text)
+    }
+    known = set(re.findall(r"^need (\S+) ", CI.read_text(encoding="utf-8"), re.MULTILINE))
+    assert looked_for <= known | EVERYWHERE | {"node"}
 
 
 def test_ci_can_be_executed() -> None:
@@ -291,13 +304,32 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / target.partition("#")[0]).is_file(), target
 
 
+def test_readme_leads_to_every_page() -> None:
+    """No page of docs/ can only be found by those who know that it is there."""
+    linked = set(LINK.findall(README))
+    assert {f"docs/{path.name}" for path in ROOT.glob("docs/*.md")} <= linked
+
+
+def floors(picture: str) -> Iterator[tuple[str, str]]:
+    """Yield each floor of the picture of the layers with its lines; "" is the top folder's."""
+    for block in re.split(r"^(?=\S)", picture, flags=re.MULTILINE):
+        folder, slash, _ = block.partition(" ")[0].partition("/")
+        yield (folder if slash else ""), block
+
+
 def test_architecture_knows_every_module() -> None:
-    """The picture has every module, and the text names none that isn't there."""
+    """The picture has every module on its own floor, and none that isn't there."""
+    drawn: dict[str, set[str]] = {}
+    for folder, lines in floors(blocks(doc("architecture.md"), "")[0]):
+        drawn.setdefault(folder, set()).update(re.findall(r"\w+", lines))
+    for path in (ROOT / "proxyapp").rglob("*.py"):
+        (*folders, _) = path.relative_to(ROOT / "proxyapp").parts
+        assert path.stem == "__init__" or path.stem in drawn["".join(folders[:1])], path
+
+
+def test_architecture_names_no_other_module() -> None:
+    """The text names no module that isn't there."""
     text = doc("architecture.md")
-    picture = set(re.findall(r"\w+", blocks(text, "")[0]))
-    modules = [path for path in ROOT.glob("proxyapp/**/*.py") if path.name != "__init__.py"]
-    drawn = [path for path in modules if path.parent.name != "config"]
-    assert not {path.stem for path in drawn} - picture
     for name in re.findall(r"`([a-z]+(?:/[a-z_]+)?\.py)`", text):
         assert (ROOT / "proxyapp" / name).is_file() or (ROOT / name).is_file(), name
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -43,11 +42,9 @@ awaiting = pytest_twisted.ensureDeferred
 
 @pytest.fixture
 def _as_before() -> Iterator[None]:
-    """Give the process back what starting takes: the signal, and the limit of descriptors."""
+    """Give the process back the limit of descriptors, which a start raises."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    handler = signal.getsignal(signal.SIGUSR1)
     yield
-    signal.signal(signal.SIGUSR1, handler)
     resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
@@ -214,12 +211,11 @@ def test_introduction(serve: Serve, tmp_path: Path) -> None:
     ]
 
 
-def test_descriptors_and_signal(serve: Serve) -> None:
-    """A start takes all the descriptors it may have, and SIGUSR1 for the log."""
+def test_descriptors(serve: Serve) -> None:
+    """A start takes all the descriptors it may have."""
     serve()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert soft == hard
-    assert callable(signal.getsignal(signal.SIGUSR1))
 
 
 # --- What the ini says reaches the part that it is for ---

@@ -8,7 +8,7 @@ from proxyapp import errors, stream
 from proxyapp.cache import serving
 from proxyapp.cache.sinks import Tee
 from proxyapp.cache.wanted import Means, Place, is_worth_keeping
-from proxyapp.exchange import Reply, ReplyAround, Request
+from proxyapp.exchange import ForwardReplyAround, Reply, Request
 from proxyapp.rules.caching import storing
 from proxyapp.rules.caching.stored import Stored
 from proxyapp.wire import headers
@@ -30,7 +30,7 @@ def response_of(head: OutgoingResponse) -> ResponseHead:
     return ResponseHead(head.status, head.reason, 1, headers.of_lines(list(head.lines)))
 
 
-class Alone(ReplyAround):
+class Alone(ForwardReplyAround):
     """See exchange.Reply. *on_stored* is told of *place* if the answer is for others too."""
 
     def __init__(

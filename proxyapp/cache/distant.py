@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -77,7 +78,7 @@ class DistantFill:
     """See Fill: the fetch of *key* by another process, for as long as it goes on.
 
     Without an outcome it is time to look into the store again, or to fetch it oneself; if it
-    *is_forsaken*, together with others.
+    *is_forsaken*, together with others. *seconds* is the time of day.
     """
 
     def __init__(
@@ -85,14 +86,17 @@ class DistantFill:
         key: bytes,
         sharing: Sharing,
         clock: IReactorTime,
+        seconds: Callable[[], float],
         on_end: Callable[[bytes, DistantFill], None],
     ) -> None:
         self.outcome: DistantGrowing | None = None
         self.over = Wakeup()
         self.is_forsaken = False
+        self.began_at = seconds()
         self._key = key
         self._sharing = sharing
         self._clock = clock
+        self._seconds = seconds
         self._on_end = on_end
         self._members: list[Member] = []
         self._call: IDelayedCall | None = None
@@ -132,7 +136,7 @@ class DistantFill:
             self._call = self._clock.callLater(_LOOK, self._look)
             return
         self.is_forsaken = sight.state is State.FREE
-        body = self._sharing.body(sight.body) if sight.state is State.GROWING else None
+        body = self._body(sight.body) if sight.state is State.GROWING else None
         if body is not None:
             claims, key = self._sharing.claims, self._key
             self.outcome = DistantGrowing(
@@ -142,6 +146,14 @@ class DistantFill:
         if self.outcome is not None:
             # Whoever waits for it follows it in this turn: the one that looks first does so later.
             self._clock.callLater(0, self.outcome.begin)
+
+    def _body(self, number: int) -> DistantBody | None:
+        """Return the body that grows as *number*; None where that may be old already."""
+        body, outdated = self._sharing.body(number), self._sharing.outdated
+        if body is not None and outdated.is_since(self._key, body.stored.asked_at, self._seconds()):
+            os.close(body.descriptor)
+            return None
+        return body
 
     def _over(self) -> None:
         self._on_end(self._key, self)

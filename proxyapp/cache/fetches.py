@@ -10,12 +10,15 @@ from proxyapp.rules.caching import parts
 from proxyapp.rules.caching.rules import OnRange
 from proxyapp.rules.memory import room
 from proxyapp.store.entry import Entry
+from proxyapp.store.sharing import Outdated
 
 # That answers go to one client only is remembered for this long, in seconds: nobody waits for
 # such an answer in vain.
 _UNSHARED_FOR = 120.0
 # Of longer keys it isn't: clients choose them.
 _LONGEST_REMEMBERED = 1024
+# Fetches that go on without a client leave the connections to origins to those who wait for one.
+_MOST_KEPT_UP = 64
 _CONDITIONS = (b"if-none-match", b"if-modified-since", b"if-range")
 # Whoever says one of these has wishes of its own about what is good enough.
 _WISHES = (b"cache-control", b"pragma")
@@ -28,7 +31,8 @@ class Fetches:
         self._means = means
         self._shared: dict[bytes, Fill | DistantFill] = {}
         self._unshared: dict[bytes, float] = {}
-        self._outdated: dict[bytes, float] = {}
+        self._outdated_here = Outdated()
+        self._kept_up: set[Fill] = set()
 
     def __repr__(self) -> str:
         return f"<Fetches {len(self._shared)}>"
@@ -37,6 +41,8 @@ class Fetches:
         """Return a fetch that answers *request* as well, None if there is none."""
         fill = self._shared.get(place.key)
         if fill is None or not fill.is_open or place.rule.is_judged_by_origin:
+            return None
+        if self._is_outdated(place.key, fill.began_at):
             return None
         combined = request.head.fields.combined
         return None if any(name in combined for name in _WISHES) else fill
@@ -57,8 +63,9 @@ class Fetches:
         self._unshared.pop(place.key, None)
 
     def validate(self, request: Request, place: Place, entry: Entry) -> None:
-        """Ask in the background whether *entry* is still right."""
-        if place.key not in self._shared and request.head.method == b"GET":
+        """Ask in the background whether *entry* is still right, if not too much is asked there."""
+        is_new = place.key not in self._shared and request.head.method == b"GET"
+        if is_new and self._may_keep_up():
             asking = parts.validating(request.head, entry.stored)
             wanted = Wanted(request, asking, place, entry)
             fill = self._shared_fill(wanted, is_kept_up=True)
@@ -70,12 +77,20 @@ class Fetches:
     def outdate(self, key: bytes) -> None:
         """What is being fetched for *key* may be old already."""
         self._shared.pop(key, None)
-        room(self._outdated)[key] = self._means.seconds()
+        self._outdated.note(key, self._means.seconds())
 
     def check(self, key: bytes, asked_at: float) -> None:
         """What was asked for at *asked_at* is stored under *key* now."""
-        if self._outdated.get(key, -1.0) >= asked_at:
+        if self._is_outdated(key, asked_at):
             self._means.store.invalidate(key)
+
+    @property
+    def _outdated(self) -> Outdated:
+        sharing = self._means.store.sharing
+        return self._outdated_here if sharing is None else sharing.outdated
+
+    def _is_outdated(self, key: bytes, asked_at: float) -> bool:
+        return self._outdated.is_since(key, asked_at, self._means.seconds())
 
     def _wanted(
         self, request: Request, place: Place, entry: Entry | None
@@ -88,7 +103,8 @@ class Fetches:
             return Wanted(request, asking, place, entry), True, False
         if b"range" in fields:
             if place.rule.range is OnRange.FILL and not self.is_unshared(place):
-                return Wanted(request, parts.unconditional(head), place), True, True
+                whole = Wanted(request, parts.unconditional(head), place)
+                return whole, True, self._may_keep_up()
             return Wanted(request, head, place, entry), False, False
         if entry is not None and entry.extents and entry.extents[0][0] == 0:
             start = entry.extents[0][1]
@@ -116,11 +132,16 @@ class Fetches:
             # Nobody else will know of it.
             claim = sharing = None
         if sharing is not None and claim is None:
-            fill = DistantFill(key, sharing, means.clock, self._forget)
+            fill = DistantFill(key, sharing, means.clock, means.seconds, self._forget)
         else:
             fill = Fill(means, wanted, self._ended, is_kept_up, claim)
+            if is_kept_up:
+                self._kept_up.add(fill)
         self._shared[key] = fill
         return fill
+
+    def _may_keep_up(self) -> bool:
+        return len(self._kept_up) < _MOST_KEPT_UP
 
     def _forget(self, key: bytes, fill: Fill | DistantFill) -> None:
         if self._shared.get(key) is fill:
@@ -130,6 +151,7 @@ class Fetches:
         key = fill.wanted.place.key
         was_shared = self._shared.get(key) is fill
         self._forget(key, fill)
+        self._kept_up.discard(fill)
         self.check(key, fill.began_at)
         if isinstance(fill.outcome, Passed):
             if was_shared and len(key) <= _LONGEST_REMEMBERED:

@@ -7,11 +7,11 @@ from zope.interface import implementer
 
 from proxyapp import errors
 from proxyapp.cache.followed import Followed
-from proxyapp.net import sendfile
 from proxyapp.net import transport as net_transport
 from proxyapp.net.task import Wakeup
 from proxyapp.net.timers import Drain, Sweep
-from proxyapp.stream import Sink
+from proxyapp.rules.ranges import ByteRange
+from proxyapp.stream import Sink, send_range
 from proxyapp.wire.headers import NO_FIELDS
 
 # From here on sendfile costs less than a copy.
@@ -64,34 +64,15 @@ class _Reader:
             there = self._limit(growing.kept) - self.position
             if there >= _SENDFILE_FROM or (there > 0 and net_transport.unsent(sink.transport)):
                 sink.flush()
-                await self._send(there)
+                piece = ByteRange(growing.place(self.position), there)
+                await send_range(sink, self._sweep, growing, piece)
+                self._moved(there)
             elif there > 0:
                 self._write(there)
             elif growing.kept < growing.end:
                 return
             else:
                 await self._more()
-
-    async def _send(self, size: int) -> None:
-        growing, sink = self._growing, self._sink
-        job = sendfile.send_file(sink.transport, growing, growing.place(self.position), size)
-        watch = Drain(
-            self._sweep,
-            sink.stall_timeout,
-            lambda: net_transport.owed(sink.transport, job.remaining),
-            job.done.cancel,
-        )
-        try:
-            await job.done
-        except sendfile.FileChanged as error:
-            raise errors.InternalError("a stored body can't be read any more") from error
-        except ConnectionError:
-            raise errors.ClientGone("the client closed the connection") from None
-        finally:
-            watch.stop()
-            job.stop()
-            self._moved(size - job.remaining)
-            sink.passed(size - job.remaining)
 
     async def copy(self) -> None:
         """Pass on piece by piece, as fast as the client takes them."""

@@ -11,17 +11,16 @@ from proxyapp.cache.fill import Fill
 from proxyapp.cache.followed import Followed
 from proxyapp.cache.following import follow
 from proxyapp.cache.serving import Why
-from proxyapp.cache.wanted import Means, Passed, Place, Ready
+from proxyapp.cache.wanted import Means, Passed, Place, Places, Ready
 from proxyapp.cache.witness import Witness
 from proxyapp.exchange import Reply, Request
-from proxyapp.rules.caching import keys, parts, reuse, varying
+from proxyapp.rules.caching import parts, reuse, varying
 from proxyapp.rules.caching.reuse import Use
 from proxyapp.rules.caching.rules import CacheRules
 from proxyapp.rules.caching.stored import Stored
 from proxyapp.rules.ranges import ByteRange
 from proxyapp.store.entry import Entry, EntryGone
 from proxyapp.wire.framing import CHUNKED, NO_BODY, Framing, Kind
-from proxyapp.wire.target import Origin
 
 # Who asks for something further ahead than this of what grows fetches it alone, in bytes.
 _AHEAD = 8 << 20
@@ -32,7 +31,7 @@ class CachingProxy:
 
     def __init__(self, means: Means, rules: CacheRules) -> None:
         self._means = means
-        self._rules = rules
+        self._places = Places(rules)
         self._fetches = Fetches(means)
 
     def __repr__(self) -> str:
@@ -42,7 +41,7 @@ class CachingProxy:
         """See Responder."""
         head, origin = request.head, request.target.origin
         assert origin is not None
-        place = self._place(origin, request.target.path)
+        place = self._places.of(origin, request.target.path)
         is_off = place.rule.policy.is_off or request.framing is not NO_BODY
         is_plain = reuse.is_plain(head)
         if is_off or not (is_plain or reuse.may_look_up(head)):
@@ -62,10 +61,6 @@ class CachingProxy:
             await self._fetch(request, reply, place, entry)
         else:
             await self._pass(request, reply, place, entry)
-
-    def _place(self, origin: Origin, path: bytes) -> Place:
-        rule = self._rules.find(origin, path)
-        return Place(keys.key(origin, path, rule), rule)
 
     # From the store.
 
@@ -116,7 +111,7 @@ class CachingProxy:
         self, request: Request, reply: Reply, place: Place, entry: Entry | None = None
     ) -> None:
         """Let the origin answer, and learn from that; if it fails, a stale *entry* may do."""
-        witness = Witness(request, reply, self._means, self._place, self._fetches.outdate)
+        witness = Witness(request, reply, self._means, self._places.of, self._fetches.outdate)
         is_complete = False
         try:
             await self._means.origin.respond(request, witness)
@@ -239,7 +234,8 @@ def _hit(means: Means, entry: Entry, reply: Reply, place: Place) -> bool:
     hit = serving.hit(entry, place.rule.policy, means.seconds())
     if hit is None:
         return False
-    _note(reply, entry.stored, Why.HIT)
+    record = reply.record
+    record.cache, record.content_type = Why.HIT, hit.content_type
     reply.pass_on(hit.head, content)
     means.store.used(entry)
     return True
@@ -287,7 +283,7 @@ async def _follow(
 def _note(reply: Reply, stored: Stored, why: Why) -> None:
     record = reply.record
     record.cache = why
-    record.content_type = stored.fields.combined.get(b"content-type", b"")
+    record.content_type = serving.content_type(stored)
 
 
 def _stored_of(entry: Entry) -> Stored:

@@ -146,6 +146,7 @@ class Hit:
     since: float
     until: float
     head: OutgoingResponse
+    content_type: bytes
 
 
 def hit(entry: Entry, policy: Policy, now: float) -> Hit | None:
@@ -161,8 +162,13 @@ def hit(entry: Entry, policy: Policy, now: float) -> Hit | None:
     until = now + 1.0 - freshness.age(stored, now) % 1.0
     if math.isfinite(fresh_until):
         until = min(until, now + (fresh_until - now) % 1.0)
-    found = stored.memo.hit = Hit(policy, now, until, head)
+    found = stored.memo.hit = Hit(policy, now, until, head, content_type(stored))
     return found
+
+
+def content_type(stored: Stored) -> bytes:
+    """Return what the log says of the content of *stored*."""
+    return stored.fields.combined.get(b"content-type", b"")
 
 
 def forwarded(head: OutgoingResponse, is_stored: bool) -> OutgoingResponse:

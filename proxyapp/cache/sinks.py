@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from twisted.internet.interfaces import IAddress
+from twisted.internet.address import UNIXAddress
 
 from proxyapp import errors
 from proxyapp.cache.growing import Growing, Pausable
@@ -31,13 +31,13 @@ class Inlet:
     def abortConnection(self) -> None:
         """See Transport."""
 
-    def getHost(self) -> IAddress:
-        """See Transport."""
-        raise NotImplementedError
+    def getHost(self) -> UNIXAddress:
+        """See Transport: it is nowhere."""
+        return UNIXAddress(None)
 
-    def getPeer(self) -> IAddress:
-        """See Transport."""
-        raise NotImplementedError
+    def getPeer(self) -> UNIXAddress:
+        """See Transport: nor is anybody else."""
+        return UNIXAddress(None)
 
     def registerProducer(self, producer: object, streaming: bool) -> None:
         """See Transport."""

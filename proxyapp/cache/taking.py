@@ -1,14 +1,11 @@
-"""What the origin's responder takes for its client's reply while it fetches for the cache."""
+"""What forwards to the origin takes for its client's reply while it fetches for the cache."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
 from proxyapp import errors, stream
 from proxyapp.exchange import Reply, TakenOver
-from proxyapp.net.sendfile import File
-from proxyapp.rules.ranges import ByteRange
 from proxyapp.rules.record import Record
 from proxyapp.wire.framing import Framing, Kind
 from proxyapp.wire.headers import NO_FIELDS
@@ -23,10 +20,7 @@ class Taker(Protocol):
 
 
 class Taking:
-    """See exchange.Reply: it hands what comes to *taker*; *leader* is who it is fetched for."""
-
-    local_host = ""
-    local_port = 0
+    """See ForwardReply: it hands what comes to *taker*; *leader* is who it is fetched for."""
 
     def __init__(self, taker: Taker, leader: Reply | None) -> None:
         self.record = leader.record if leader is not None else Record()
@@ -40,8 +34,10 @@ class Taking:
             self._leader.interim(head)
 
     def answer(self, head: OutgoingResponse, body: bytes) -> None:
-        """See Reply; an origin's responder has nothing of its own to say to a GET."""
-        raise NotImplementedError
+        """See Reply: it is taken as if it had come from the origin."""
+        lines = [*head.lines, *(b"%b: %b" % field for field in head.fields)]
+        lines.append(b"Content-Length: %d" % len(body))
+        self.pass_on(OutgoingResponse(head.status, head.reason, [], lines), body)
 
     def pass_on(self, head: OutgoingResponse, body: bytes) -> None:
         """See Reply."""
@@ -50,16 +46,6 @@ class Taking:
         if body:
             sink.write(body)
         sink.finish(NO_FIELDS)
-
-    async def answer_pieces(
-        self,
-        head: OutgoingResponse,
-        file: File,
-        pieces: Sequence[bytes | ByteRange],
-        is_ours: bool = True,
-    ) -> None:
-        """See Reply; origins have no files."""
-        raise NotImplementedError
 
     def begin(self, head: OutgoingResponse, body: Framing, is_last: bool = False) -> stream.Sink:
         """See Reply."""

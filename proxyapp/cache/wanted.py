@@ -9,26 +9,31 @@ from typing import TypeAlias
 from twisted.internet.interfaces import IReactorTime
 
 from proxyapp.cache.growing import Growing
-from proxyapp.exchange import Reply, Request, Responder
+from proxyapp.exchange import Forwarder, Reply, Request
 from proxyapp.net.timers import Sweep
-from proxyapp.rules.caching import freshness, parts
+from proxyapp.rules.caching import freshness, keys, parts
 from proxyapp.rules.caching.arrival import Present
-from proxyapp.rules.caching.rules import CacheRule
+from proxyapp.rules.caching.rules import CacheRule, CacheRules
 from proxyapp.rules.caching.stored import Stored
+from proxyapp.rules.memory import room
 from proxyapp.store.entry import Entry
 from proxyapp.store.store import CacheStore
 from proxyapp.wire.messages import RequestHead
+from proxyapp.wire.target import Origin
+
+# Clients choose how long URLs are.
+_LONGEST_REMEMBERED = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What every fetch needs; *origin* is the responder that asks it, *seconds* the time of day.
+    """What every fetch needs; *origin* is what asks it, *seconds* the time of day.
 
     Where the store *is_shared* other processes are told of fetches, and theirs are followed.
     """
 
     store: CacheStore
-    origin: Responder
+    origin: Forwarder
     sweep: Sweep
     seconds: Callable[[], float]
     stall_timeout: float
@@ -36,12 +41,30 @@ class Means:
     is_shared: bool = False
 
 
-@dataclass(slots=True, unsafe_hash=True)  # made for each request: a frozen one takes longer
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where the answer to a request is stored, and by which rule."""
 
     key: bytes
     rule: CacheRule
+
+
+class Places:
+    """Where answers are stored by *rules*, remembered of URLs that aren't long."""
+
+    def __init__(self, rules: CacheRules) -> None:
+        self._rules = rules
+        self._memory: dict[tuple[Origin, bytes], Place] = {}
+
+    def of(self, origin: Origin, path: bytes) -> Place:
+        """Return the place of what *path*, with its query, of *origin* is."""
+        place = self._memory.get((origin, path))
+        if place is None:
+            rule = self._rules.find(origin, path)
+            place = Place(keys.key(origin, path, rule), rule)
+            if len(path) <= _LONGEST_REMEMBERED:
+                room(self._memory)[origin, path] = place
+        return place
 
 
 @dataclass(frozen=True, slots=True)

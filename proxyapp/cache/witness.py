@@ -7,7 +7,7 @@ from collections.abc import Callable
 from proxyapp import stream
 from proxyapp.cache.sinks import Tee
 from proxyapp.cache.wanted import Means, Place
-from proxyapp.exchange import Reply, ReplyAround, Request
+from proxyapp.exchange import ForwardReplyAround, Reply, Request
 from proxyapp.rules.caching import invalidation, storing, validation, varying
 from proxyapp.store.bodies import GrowingBody
 from proxyapp.wire import headers
@@ -16,7 +16,7 @@ from proxyapp.wire.messages import OutgoingResponse, ResponseHead
 from proxyapp.wire.target import Origin
 
 
-class Witness(ReplyAround):
+class Witness(ForwardReplyAround):
     """See exchange.Reply. *outdate* is told of keys whose fetches may bring what is old."""
 
     def __init__(

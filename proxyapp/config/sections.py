@@ -29,7 +29,7 @@ from proxyapp.config.sitesections import (
     SiteRuleSection,
 )
 from proxyapp.config.upstreamsection import Upstream
-from proxyapp.config.values import DAYS, HOURS, SECONDS
+from proxyapp.config.values import DAYS, HOURS, INSTANT, MANY
 from proxyapp.rules.domains import Domains
 from proxyapp.rules.hops import Forwarding
 from proxyapp.rules.question import Default
@@ -40,9 +40,6 @@ _LOCAL = (
     "127.0.0.0/8, ::1, 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10,"
     " fc00::/7, fe80::/10"
 )
-# As many sockets as one process could ever hold; more is a slip of the pen.
-_MANY = 1_000_000
-_INSTANT = SECONDS / 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,30 +101,30 @@ class Pool:
     """Connections to origins; times in seconds."""
 
     max_idle_per_host: int = option(
-        values.count(0, _MANY), "10", "Idle connections kept per origin."
+        values.count(0, MANY), "10", "Idle connections kept per origin."
     )
     max_per_host: int = option(
-        values.count(1, _MANY), "256", "Open connections per origin; further requests queue."
+        values.count(1, MANY), "256", "Open connections per origin; further requests queue."
     )
     max_total: int = option(
-        values.count(1, _MANY), "4096", "Open connections to all origins; further requests queue."
+        values.count(1, MANY), "4096", "Open connections to all origins; further requests queue."
     )
     queue_timeout: float = option(
-        values.duration(_INSTANT, 1 * HOURS),
+        values.duration(INSTANT, 1 * HOURS),
         "10s",
         "How long a request waits for a connection before it is answered 503.",
     )
     idle_timeout: float = option(
-        values.duration(_INSTANT, 1 * DAYS), "60s", "Close a connection that was idle for so long."
+        values.duration(INSTANT, 1 * DAYS), "60s", "Close a connection that was idle for so long."
     )
     connect_timeout: float = option(
-        values.duration(_INSTANT, 1 * HOURS), "10s", "How long a TCP connect and TLS may take."
+        values.duration(INSTANT, 1 * HOURS), "10s", "How long a TCP connect and TLS may take."
     )
     response_timeout: float = option(
-        values.duration(_INSTANT, 1 * DAYS), "60s", "How long the head of a response may take."
+        values.duration(INSTANT, 1 * DAYS), "60s", "How long the head of a response may take."
     )
     read_timeout: float = option(
-        values.duration(_INSTANT, 1 * DAYS), "60s", "How long an origin may pause inside a body."
+        values.duration(INSTANT, 1 * DAYS), "60s", "How long an origin may pause inside a body."
     )
     retries: int = option(
         values.count(0, 10),
@@ -167,12 +164,12 @@ class Tunnel:
         lists.ports, "443, 563, 8443", "Ports that CONNECT may reach; * is all of them."
     )
     idle_timeout: float = option(
-        values.duration(_INSTANT, 30 * DAYS), "1h", "End a tunnel that moved no byte for so long."
+        values.duration(INSTANT, 30 * DAYS), "1h", "End a tunnel that moved no byte for so long."
     )
     max_per_client: int = option(
-        values.count(1, _MANY), "256", "Open tunnels per client address; 503 beyond."
+        values.count(1, MANY), "256", "Open tunnels per client address; 503 beyond."
     )
-    max_total: int = option(values.count(1, _MANY), "8192", "Open tunnels; 503 beyond.")
+    max_total: int = option(values.count(1, MANY), "8192", "Open tunnels; 503 beyond.")
     drain_timeout: float = option(
         values.duration(0, 30 * DAYS),
         "1h",

@@ -7,13 +7,9 @@ from pathlib import Path
 
 from proxyapp.config import lists, logvalues, values
 from proxyapp.config.option import option
-from proxyapp.config.values import DAYS, GIB, HOURS, MIB, SECONDS
+from proxyapp.config.values import DAYS, GIB, HOURS, INSTANT, MANY, MIB
 from proxyapp.rules.priorities import Level
 from proxyapp.rules.rotation import Rotation
-
-# As many sockets as one process could ever hold; more is a slip of the pen.
-_MANY = 1_000_000
-_INSTANT = SECONDS / 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +45,22 @@ class Proxyapp:
 class Limits:
     """What one client, and all of them, may take; sizes in bytes, times in seconds."""
 
-    clients: int = option(values.count(1, _MANY), "8192", "Open client connections.")
+    clients: int = option(values.count(1, MANY), "8192", "Open client connections.")
     per_client: int = option(
-        values.count(1, _MANY), "512", "Open client connections from one address."
+        values.count(1, MANY), "512", "Open client connections from one address."
     )
     request_head: int = option(
         values.size(256, 16 * MIB), "64KiB", "Longest request head; 431 beyond."
     )
     headers: int = option(values.count(1, 10_000), "128", "Fields in a request; 431 beyond.")
     head_timeout: float = option(
-        values.duration(_INSTANT, 1 * HOURS), "20s", "How long the head of a request may take."
+        values.duration(INSTANT, 1 * HOURS), "20s", "How long the head of a request may take."
     )
     idle_timeout: float = option(
-        values.duration(_INSTANT, 7 * DAYS), "60s", "Close a client connection idle for so long."
+        values.duration(INSTANT, 7 * DAYS), "60s", "Close a client connection idle for so long."
     )
     write_timeout: float = option(
-        values.duration(_INSTANT, 7 * DAYS), "60s", "Close on a client that takes no byte so long."
+        values.duration(INSTANT, 7 * DAYS), "60s", "Close on a client that takes no byte so long."
     )
     body: int = option(
         values.size(0, 1024 * 1024 * GIB), "0", "Longest request body, 413 beyond; 0 is unlimited."

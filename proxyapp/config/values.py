@@ -22,6 +22,10 @@ DAYS = 24 * HOURS
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
+# As many sockets as one process could ever hold; more is a slip of the pen.
+MANY = 1_000_000
+# The shortest time that is worth waiting.
+INSTANT = SECONDS / 100
 
 _DURATION_UNITS = {"d": DAYS, "h": HOURS, "m": MINUTES, "s": SECONDS, "ms": SECONDS / 1000}
 _SIZE_UNITS = {

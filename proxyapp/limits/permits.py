@@ -80,7 +80,8 @@ class Permit:
     def finish(self, record: Record, is_cut: bool = False) -> None:
         """The exchange is over, and *record* says what it moved.
 
-        Where the connection *is_cut*, it is held back to its end: who answers may not have heard yet.
+        Where the connection *is_cut*, it is held back to its end: who answers may not have heard
+        yet.
         """
         self._is_over = True
         self._on_exhausted = None

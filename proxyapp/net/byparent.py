@@ -29,7 +29,7 @@ from proxyapp.wire.heads import HeadLimits
 from proxyapp.wire.messages import ResponseHead
 from proxyapp.wire.target import Origin
 
-# How long the parent may take to answer for itself (s).
+# How long the parent may take at most to answer for itself (s).
 KNOCK_TIMEOUT = 5.0
 
 _WHY: dict[type[errors.ExchangeError], str] = {
@@ -212,7 +212,8 @@ class ParentDialler:
         inquiry = Inquiry(self._clock, asking, HeadLimits())
         try:
             await self._to_parents.dial(parent.where(parent.scheme), inquiry)
-            await inquiry.answered.addTimeout(KNOCK_TIMEOUT, self._clock)
+            most = min(KNOCK_TIMEOUT, self._patience.answer)
+            await inquiry.answered.addTimeout(most, self._clock)
         except DeferredTimeout:
             raise ParentLost("it takes requests and does not answer") from None
         except (errors.ConnectionEnded, errors.BadResponse) as error:

@@ -55,19 +55,23 @@ class Wanted(NamedTuple):
     descriptor: int = -1
 
 
-class _Recorder:
-    """Stands in for the reactor, and remembers what it is asked to open."""
+# Gets what an endpoint wants to listen on, and what makes the protocols there.
+_Take = Callable[[Wanted, IProtocolFactory], IListeningPort | None]
 
-    def __init__(self) -> None:
-        self.wanted: Wanted | None = None
+
+class _StandIn:
+    """Stands in for the reactor: *take* gets what it is asked to open."""
+
+    def __init__(self, take: _Take) -> None:
+        self._take = take
 
     def listenTCP(
         self, port: int, factory: IProtocolFactory, backlog: int = 50, interface: str = ""
-    ) -> None:
+    ) -> IListeningPort | None:
         """See IReactorTCP."""
         family = socket.AF_INET6 if ":" in interface else socket.AF_INET
         host = interface or "0.0.0.0"  # as Twisted does
-        self.wanted = Wanted(family, host, port, max(backlog, BACKLOG))
+        return self._take(Wanted(family, host, port, max(backlog, BACKLOG)), factory)
 
     def listenSSL(
         self,
@@ -76,9 +80,10 @@ class _Recorder:
         contextFactory: IOpenSSLContextFactory,
         backlog: int = 50,
         interface: str = "",
-    ) -> None:
+    ) -> IListeningPort | None:
         """See IReactorSSL."""
-        self.listenTCP(port, factory, backlog, interface)
+        encrypted = TLSMemoryBIOFactory(contextFactory, False, factory)
+        return self.listenTCP(port, encrypted, backlog, interface)
 
     def listenUNIX(
         self,
@@ -87,17 +92,17 @@ class _Recorder:
         backlog: int = 50,
         mode: int = 0o666,
         wantPID: bool = False,
-    ) -> None:
+    ) -> IListeningPort | None:
         """See IReactorUNIX."""
-        self.wanted = Wanted(socket.AF_UNIX, address, 0, backlog, mode, bool(wantPID))
+        return self._take(Wanted(socket.AF_UNIX, address, 0, backlog, mode, bool(wantPID)), factory)
 
     def adoptStreamPort(
         self, fileDescriptor: int, addressFamily: socket.AddressFamily, factory: IProtocolFactory
-    ) -> None:
+    ) -> IListeningPort | None:
         """See IReactorSocket; the endpoint closes its own descriptor."""
         copy = os.dup(fileDescriptor)
         os.set_inheritable(copy, False)
-        self.wanted = Wanted(addressFamily, "", descriptor=copy)
+        return self._take(Wanted(addressFamily, "", descriptor=copy), factory)
 
 
 def read(description: str) -> Wanted:
@@ -105,10 +110,9 @@ def read(description: str) -> Wanted:
 
     Raises ListenError.
     """
-    recorder = _Recorder()
-    _listen(recorder, description, Factory())
-    assert recorder.wanted is not None
-    return recorder.wanted
+    found: list[Wanted] = []
+    _listen(_StandIn(lambda wanted, factory: found.append(wanted)), description, Factory())
+    return found[0]
 
 
 class ListenError(Exception):
@@ -242,45 +246,6 @@ class SharedPort:
         return self._ports[0].getHost()
 
 
-class _Adopting:
-    """Stands in for the reactor, and listens on sockets that are open already."""
-
-    def __init__(self, reactor: IReactorSocket, sockets: Sequence[socket.socket]) -> None:
-        self._reactor = reactor
-        self._sockets = sockets
-
-    def listenTCP(
-        self, port: int, factory: IProtocolFactory, backlog: int = 50, interface: str = ""
-    ) -> IListeningPort:
-        """See IReactorTCP."""
-        made = cast(ServerFactory, factory)
-        adopt = self._reactor.adoptStreamPort
-        ports = [adopt(each.fileno(), each.family, made) for each in self._sockets]
-        return SharedPort(ports) if len(ports) > 1 else ports[0]
-
-    def listenSSL(
-        self,
-        port: int,
-        factory: IProtocolFactory,
-        contextFactory: IOpenSSLContextFactory,
-        backlog: int = 50,
-        interface: str = "",
-    ) -> IListeningPort:
-        """See IReactorSSL."""
-        return self.listenTCP(port, TLSMemoryBIOFactory(contextFactory, False, factory))
-
-    def listenUNIX(
-        self,
-        address: str,
-        factory: IProtocolFactory,
-        backlog: int = 50,
-        mode: int = 0o666,
-        wantPID: bool = False,
-    ) -> IListeningPort:
-        """See IReactorUNIX."""
-        return self.listenTCP(0, factory)
-
-
 def listen_on(
     reactor: IReactorSocket,
     description: str,
@@ -291,8 +256,13 @@ def listen_on(
 
     Raises ListenError.
     """
-    innermost = _SYSTEMD.sub(_STAND_IN, description)
-    return _listen(_Adopting(reactor, sockets), innermost, factory)
+
+    def adopt(wanted: Wanted, made: IProtocolFactory) -> IListeningPort:
+        serving = cast(ServerFactory, made)
+        ports = [reactor.adoptStreamPort(each.fileno(), each.family, serving) for each in sockets]
+        return SharedPort(ports) if len(ports) > 1 else ports[0]
+
+    return _listen(_StandIn(adopt), _SYSTEMD.sub(_STAND_IN, description), factory)
 
 
 # How a part of the product begins to listen: on a description, and what makes its protocols.

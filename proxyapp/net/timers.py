@@ -97,7 +97,11 @@ class Sweep:
     def _schedule(self) -> None:
         # At the multiples of TICK, where the slots end.
         seconds = self._clock.seconds()
-        self._call = self._clock.callLater(TICK - seconds % TICK, self._tick)
+        self._call = self._clock.callLater(TICK - seconds % TICK, self._wake)
+
+    def _wake(self) -> None:
+        # A turn later: what has come while this process couldn't run is read first, and counts.
+        self._call = self._clock.callLater(0, self._tick)
 
     def _tick(self) -> None:
         self._schedule()

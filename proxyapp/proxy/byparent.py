@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 
 from proxyapp import errors, stream
-from proxyapp.exchange import Reply, ReplyAround, Request, Responder
+from proxyapp.exchange import (
+    Forwarder,
+    ForwardReply,
+    ForwardReplyAround,
+    Reply,
+    Request,
+    Responder,
+)
+from proxyapp.net.byparent import JudgeName
 from proxyapp.net.parents import ParentLost, Parents
 from proxyapp.proxy.forward import authority, may_repeat
 from proxyapp.proxy.pool import HTTPConnectionPool
@@ -16,9 +24,6 @@ from proxyapp.rules.parents import PARENT, Parent, Ways
 from proxyapp.wire.framing import Framing
 from proxyapp.wire.messages import OutgoingResponse
 from proxyapp.wire.target import Origin
-
-# Raises the Refused that says why no parent may be asked for this host and port.
-JudgeName = Callable[[str, int], None]
 
 
 class ParentConnections:
@@ -70,10 +75,10 @@ class ParentForward:
 
     def __init__(
         self,
-        direct: Responder,
+        direct: Forwarder,
         ways: Ways,
         parents: Parents,
-        forwards: Mapping[Parent, Responder],
+        forwards: Mapping[Parent, Forwarder],
         judge: JudgeName,
     ) -> None:
         self._direct = direct
@@ -85,7 +90,7 @@ class ParentForward:
     def __repr__(self) -> str:
         return f"<ParentForward {self._parents!r}>"
 
-    def respond(self, request: Request, reply: Reply) -> Coroutine[object, object, None]:
+    def respond(self, request: Request, reply: ForwardReply) -> Coroutine[object, object, None]:
         """See Responder; raises DestinationDenied, LoopDetected, ParentFailed and what others do.
 
         Not a coroutine of its own: what is direct pays for the look and nothing more.
@@ -95,7 +100,7 @@ class ParentForward:
             return self._direct.respond(request, reply)
         return self._ask_parents(_absolute(request, origin), origin, reply)
 
-    async def _ask_parents(self, request: Request, origin: Origin, reply: Reply) -> None:
+    async def _ask_parents(self, request: Request, origin: Origin, reply: ForwardReply) -> None:
         self._judge(origin.host, origin.port)
         failure: errors.OriginFault | None = None
         for parent in self._parents.order:
@@ -119,10 +124,10 @@ class ParentForward:
         raise failure
 
 
-class ParentReply(ReplyAround):
+class ParentReply(ForwardReplyAround):
     """Carries a parent's answer, but for one that asks for a password: that isn't the client's."""
 
-    def __init__(self, inner: Reply, parent: Parent, parents: Parents) -> None:
+    def __init__(self, inner: ForwardReply, parent: Parent, parents: Parents) -> None:
         super().__init__(inner)
         self._parent = parent
         self._parents = parents

@@ -81,29 +81,25 @@ class FetchProxy:
 
     def canonical(self, request: Request) -> Request:
         """Return *request* with what it is about as its target; raises BadRequest."""
-        try:
-            return replace(request, target=_query(request).target)
-        except errors.BadRequest as error:
-            error.fields = (*error.fields, *self._terms.pages.fields(request.head))
-            raise
+        return replace(request, target=self._terms.rules.meant(_query(request).target))
+
+    def error_fields(self, head: RequestHead) -> RawFields:
+        """Return what lets a page of another site read why it got nothing."""
+        return self._terms.pages.fields(head)
 
     async def respond(self, request: Request, reply: Reply) -> None:
-        """See Responder.
+        """See Responder. The request is canonical.
 
         Raises BadRequest, MethodNotAllowed, Refused, BodyTooLarge and what the chain raises.
         """
-        fields = self._terms.pages.fields(request.head)
         judging = _Judging(self._guards, request, reply.record)
         try:
             _check_request(request.head)
             query = _query(request)
             self._terms.rules.check_query(query, self._seconds())
-            changes = Changes([*fetchfields.SAFETY, *fields], query.ttl, query.content_type)
-            await self._follow(request, reply, query.target, changes, judging)
-        except errors.ExchangeError as error:
-            # A page of another site may read why it got nothing.
-            error.fields = (*error.fields, *fields)
-            raise
+            fields = [*fetchfields.SAFETY, *self._terms.pages.fields(request.head)]
+            changes = Changes(fields, query.ttl, query.content_type)
+            await self._follow(request, reply, request.target, changes, judging)
         finally:
             judging.finish()
 
@@ -125,7 +121,7 @@ class FetchProxy:
             location = await self._ask(_inner(request, target, changes.ttl), reply, changes)
             if location is None:
                 return
-            target = fetchquery.redirected(target, location)
+            target = self._terms.rules.meant(fetchquery.redirected(target, location))
         raise errors.BadResponse(f"the origin redirects more than {MAX_REDIRECTS} times")
 
     async def _ask(self, inner: Request, reply: Reply, changes: Changes) -> bytes | None:

@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from proxyapp import errors
-from proxyapp.exchange import Reply, Request, TakenOver
+from proxyapp.exchange import ForwardReply, Request, TakenOver
 from proxyapp.net.timers import Sweep
 from proxyapp.proxy.answer import Answer
 from proxyapp.proxy.relay import Relay
@@ -78,7 +78,7 @@ class ForwardProxyResource:
         self._sweep = sweep
         self._tunnels = tunnels
 
-    async def respond(self, request: Request, reply: Reply) -> None:
+    async def respond(self, request: Request, reply: ForwardReply) -> None:
         """See Responder."""
         head, target = request.head, request.target
         passage = self._passage(request)
@@ -131,7 +131,9 @@ class ForwardProxyResource:
         fields.memo = passage = _Passage(key, asked, writer.section(lines))
         return passage
 
-    def _ask(self, request: Request, asking: bytes, upstream: Upstream, reply: Reply) -> Answer:
+    def _ask(
+        self, request: Request, asking: bytes, upstream: Upstream, reply: ForwardReply
+    ) -> Answer:
         """Send the request, its body while the answer is awaited; note who is asked."""
         record = reply.record
         record.upstream = upstream.dialled.address
@@ -149,7 +151,7 @@ class ForwardProxyResource:
             self._upload(request, upstream)
         return answer
 
-    def _outgoing(self, answer: Answer, reply: Reply) -> OutgoingResponse:
+    def _outgoing(self, answer: Answer, reply: ForwardReply) -> OutgoingResponse:
         """Return the head that goes on to the client."""
         head = answer.head
         assert head is not None
@@ -165,7 +167,7 @@ class ForwardProxyResource:
         return outgoing
 
     async def _stream(
-        self, request: Request, upstream: Upstream, answer: Answer, reply: Reply
+        self, request: Request, upstream: Upstream, answer: Answer, reply: ForwardReply
     ) -> None:
         """Pass on an answer that may still be arriving, or came before the request was sent."""
         head, upload = answer.head, upstream.upload
@@ -191,7 +193,7 @@ class ForwardProxyResource:
         upload.addErrback(_upload_failed, upstream)
         upstream.upload = upload
 
-    async def _switch(self, upstream: Upstream, head: ResponseHead, reply: Reply) -> None:
+    async def _switch(self, upstream: Upstream, head: ResponseHead, reply: ForwardReply) -> None:
         """Pass a 101 on, and become a tunnel (RFC 9110 section 7.8)."""
         relay = Relay(self._sweep, self._tunnels.idle_timeout, self._tunnels.close_timeout)
         early = upstream.take_over(relay.origin)
@@ -233,7 +235,7 @@ def _upload_failed(failure: Failure, upstream: Upstream) -> None:
         upstream.fail(errors.InternalError("an error in the proxy itself; see its event log"))
 
 
-def _answer_here(request: Request, reply: Reply) -> None:
+def _answer_here(request: Request, reply: ForwardReply) -> None:
     """Answer TRACE or OPTIONS that may go no further (RFC 9110 section 7.6.2)."""
     if request.head.method == b"TRACE":
         head = OutgoingResponse(200, b"OK", [(b"Content-Type", b"message/http")])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proxyapp import errors
+from proxyapp.rules import upgrade
 from proxyapp.rules.domains import Domains
 from proxyapp.rules.fetchquery import FetchQuery
-from proxyapp.wire.target import DEFAULT_PORTS, Origin
+from proxyapp.wire.target import DEFAULT_PORTS, Origin, Target
 
 _DEFAULT_PORTS = frozenset(DEFAULT_PORTS.values())
 _MINUTE = 60
@@ -22,6 +23,7 @@ class FetchRules:
 
     *allow* None is no host, *deny* None none either, *ports* None every port. *types* holds
     `type/subtype`, `type/*` and `*`, in lower case. An empty *sign_key* asks for no signature.
+    *secured* are the hosts that are always asked over TLS.
     """
 
     allow: Domains | None
@@ -30,6 +32,17 @@ class FetchRules:
     max_cache: float
     types: frozenset[bytes]
     sign_key: bytes
+    secured: Domains | None = None
+
+    def meant(self, target: Target) -> Target:
+        """Return *target*, or the one of https where the host is never asked without TLS."""
+        origin = target.origin
+        if origin is None or origin.scheme != "http" or self.secured is None:
+            return target
+        if not self.secured.find(origin.host):
+            return target
+        upgraded, authority = upgrade.secured(origin)
+        return replace(target, origin=upgraded, authority=authority)
 
     def check_query(self, query: FetchQuery, now: float) -> None:
         """Raise BadRequest or AccessDenied where *query* asks for more than it may, or too late."""

@@ -29,8 +29,8 @@ _RETURNED = frozenset(
     b" via".split()
 )
 _LIFETIME = frozenset((b"age", b"cache-control", b"expires", b"pragma"))
-# RFC 9211 section 2.5: for how long (s) the cache still takes it for fresh.
-_LEFT = re.compile(rb";[ \t]*ttl=([0-9]{1,9})")
+# RFC 9211 sections 2.1 and 2.5: a cache had it, and takes it for fresh for so long (s).
+_LEFT = re.compile(rb";[ \t]*hit[ \t]*;[ \t]*ttl=([0-9]{1,9})")
 _TYPE = b"content-type"
 # What is somebody's page runs nothing, loads nothing, and belongs to no origin (CSP level 3).
 SAFETY: RawFields = [
@@ -105,7 +105,7 @@ def _lifetime(ttl: float, now: float, cache_status: bytes) -> RawFields:
     """Return the fields by which browsers keep a response for what is left of *ttl* seconds."""
     if not ttl:
         return _NO_STORE
-    # The last cache is ours, if it was asked.
+    # The last cache is ours, if it was asked. What it hasn't had before is new to all of us.
     members = headers.split_list(cache_status)
     found = _LEFT.search(members[-1]) if members else None
     left = min(int(found[1]), int(ttl)) if found else int(ttl)

@@ -159,15 +159,12 @@ def _combined(record: Record) -> str:
 _DENIALS = frozenset(("http_request_denied", "destination_ip_prohibited", "proxy_loop_detected"))
 _CLIENT_GONE = 499
 _BY_SERVICE = {"proxy": "TCP_MISS", "fetch": "TCP_MISS", "tunnel": "TCP_TUNNEL"}
-# What came in part from the origin counts as from there, as it does in Squid.
 _BY_CACHE = {
     "hit": "TCP_HIT",
     "miss": "TCP_MISS",
     "stale": "TCP_STALE_HIT",
     "revalidated": "TCP_REFRESH_UNMODIFIED",
-    "refreshed": "TCP_REFRESH_MODIFIED",
     "collapsed": "TCP_CF_HIT",
-    "partial": "TCP_MISS",
 }
 
 

@@ -8,12 +8,12 @@ that stands in the request is known, and judged as if it were dialled from here.
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 
 from proxyapp.rules.addresses import Address, AddressClass, Network, classify, parse
+from proxyapp.rules.caching.globs import Globs
 from proxyapp.rules.domains import Domains
 from proxyapp.rules.memory import room
 from proxyapp.rules.networks import NetworkTable
@@ -101,7 +101,7 @@ class DirectHosts:
     def __init__(self, entries: Iterable[str]) -> None:
         networks: list[Network] = []
         names: list[bytes] = []
-        patterns: list[str] = []
+        patterns: list[bytes] = []
         self._has_private = False
         for entry in entries:
             network = _network(entry)
@@ -110,12 +110,12 @@ class DirectHosts:
             elif network is not None:
                 networks.append(network)
             elif "*" in entry:
-                patterns.append(".*".join(map(re.escape, entry.split("*"))))
+                patterns.append(entry.encode("ascii"))
             else:
                 names.append(entry.encode("ascii"))
         self._networks = NetworkTable(networks)
         self._names = Domains(names)
-        self._pattern = re.compile("|".join(patterns)) if patterns else None
+        self._patterns = Globs(patterns)
         self._memory: dict[str, bool] = {}
 
     def __repr__(self) -> str:
@@ -135,8 +135,8 @@ class DirectHosts:
             return is_near or self._networks.find(address) is not None
         if self._has_private and is_local_name(host):
             return True
-        is_like = self._pattern is not None and self._pattern.fullmatch(host) is not None
-        return is_like or bool(self._names.find(host))
+        name = host.rstrip(".").encode("ascii", "replace")
+        return bool(self._names.find(host)) or self._patterns.match(name)
 
 
 @dataclass(frozen=True, slots=True)

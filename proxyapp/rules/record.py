@@ -17,9 +17,8 @@ class Record:
     Times are seconds, *started* since the epoch. *sent* and *received* are body or tunnel bytes to
     and from the client. *url* is the one fetched where it isn't the target of the request *asked*.
     *rule* is what refused, *reported* the rule that would have. *cache* says what became of the
-    request there: hit, miss, stale, revalidated, refreshed, collapsed or partial; empty where it
-    wasn't asked. *request_id* is empty until somebody needs it, and *client_name* where none is
-    known.
+    request there: hit, miss, stale, revalidated or collapsed; empty where it wasn't asked.
+    *request_id* is empty until somebody needs it, and *client_name* where none is known.
     """
 
     started: float = 0.0

@@ -65,13 +65,15 @@ class Door:
 
     *canonical* makes one of all requests that mean the same, before anybody judges them; it may
     raise ExchangeError. *aside* returns the door of another service for requests that are its own
-    in spite of their form, and None for all others.
+    in spite of their form, and None for all others. *error_fields* returns what every error page
+    of this service gets, whoever refuses or fails.
     """
 
     service: str
     responder: Responder
     canonical: Callable[[Request], Request] | None = None
     aside: Callable[[RequestHead, Target], Door | None] | None = None
+    error_fields: Callable[[RequestHead], RawFields] | None = None
 
 
 # Makes the page that tells a client of an error: its fields, and its body.

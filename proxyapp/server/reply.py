@@ -7,9 +7,8 @@ from typing import Protocol
 
 from proxyapp import errors, stream
 from proxyapp.exchange import Request, TakenOver
-from proxyapp.net import sendfile
-from proxyapp.net import transport as net_transport
-from proxyapp.net.timers import Drain, Sweep
+from proxyapp.net.sendfile import File
+from proxyapp.net.timers import Sweep
 from proxyapp.net.transport import Transport
 from proxyapp.rules import hops
 from proxyapp.rules.conditions import http_date
@@ -111,7 +110,7 @@ class ClientReply:
     async def answer_pieces(
         self,
         head: OutgoingResponse,
-        file: sendfile.File,
+        file: File,
         pieces: Sequence[bytes | ByteRange],
         is_ours: bool = True,
     ) -> None:
@@ -125,7 +124,7 @@ class ClientReply:
                 self.write(piece)
             else:
                 self.flush()
-                await _send_range(self, self._connection.sweep, file, piece)
+                await stream.send_range(self, self._connection.sweep, file, piece)
         self.flush()
 
     def begin(self, head: OutgoingResponse, body: Framing, is_last: bool = False) -> stream.Sink:
@@ -234,26 +233,3 @@ def _own(head: OutgoingResponse, size: int, record: Record, now: float) -> Outgo
         fields.append((b"Content-Length", b"%d" % size))
     fields.append((b"Date", http_date(int(now))))
     return OutgoingResponse(head.status, head.reason, fields, head.lines)
-
-
-async def _send_range(
-    reply: ClientReply, sweep: Sweep, file: sendfile.File, piece: ByteRange
-) -> None:
-    """Send a part of *file* past this process; raises InternalError and ClientGone."""
-    job = sendfile.send_file(reply.transport, file, piece.offset, piece.size)
-    watch = Drain(
-        sweep,
-        reply.stall_timeout,
-        lambda: net_transport.owed(reply.transport, job.remaining),
-        job.done.cancel,
-    )
-    try:
-        await job.done
-    except sendfile.FileChanged as error:
-        raise errors.InternalError("the file changed while it was sent") from error
-    except ConnectionError:
-        raise errors.ClientGone("the client closed the connection") from None
-    finally:
-        watch.stop()
-        job.stop()
-        reply.record.sent += piece.size - job.remaining

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-import signal
 import time
 from collections.abc import Callable, Mapping
 
@@ -158,7 +157,6 @@ class Appliance(Service):
         self.sweep.start()
         self._origins.uplink.start()
         self._running_cache.start(self._chain, self._among.is_first)
-        self._reactor.callWhenRunning(self._reopen_log_on_signal)
         self._reactor.addSystemEventTrigger("after", "shutdown", self.log.close)
         if self._among.is_first:
             # Said once signals are heeded: whoever reads it may stop us at once.
@@ -178,12 +176,6 @@ class Appliance(Service):
         pipes.close_free()
         closing.append(Deferred.fromCoroutine(self.stop_listening()))
         return gatherResults(closing)
-
-    def _reopen_log_on_signal(self) -> None:
-        def reopen(number: int, frame: object) -> None:
-            self._reactor.callFromThread(self.log.reopen)
-
-        signal.signal(signal.SIGUSR1, reopen)
 
     # The parts.
 

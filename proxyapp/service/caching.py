@@ -13,7 +13,7 @@ from proxyapp.cache.proxying import CachingProxy
 from proxyapp.cache.wanted import Means
 from proxyapp.config import Config
 from proxyapp.config.cacherules import make_cache_rules
-from proxyapp.exchange import Responder
+from proxyapp.exchange import Forwarder
 from proxyapp.net.reactor import IApplianceReactor
 from proxyapp.net.timers import Sweep
 from proxyapp.rules.caching.rules import CacheRules
@@ -33,7 +33,7 @@ class Cache(NamedTuple):
     stall_timeout: float
     is_shared: bool
 
-    def before(self, origin: Responder) -> CachingProxy:
+    def before(self, origin: Forwarder) -> CachingProxy:
         """Return what answers from the cache, or has *origin* answer."""
         means = Means(
             self.store,

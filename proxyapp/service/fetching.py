@@ -43,10 +43,11 @@ def with_fetch(
         given.max_cache,
         given.types,
         given.sign_key,
+        config.proxy.tls_upgrade_hosts,
     )
     pages = CrossOrigin(given.cors)
     fetch = FetchProxy(chain, Terms(rules, pages, given.max_size), guards, clock, seconds)
-    door = Door("fetch", fetch, fetch.canonical)
+    door = Door("fetch", fetch, fetch.canonical, error_fields=fetch.error_fields)
     options = Door("site", FetchOptions(pages))
     aside = partial(_aside, given.path.encode("utf-8"), is_own, door, options)
     return {

@@ -11,7 +11,7 @@ from twisted.names import client as names_client
 
 from proxyapp.config import Config
 from proxyapp.config.judge import make_ways
-from proxyapp.exchange import Responder
+from proxyapp.exchange import Forwarder, Responder
 from proxyapp.net import local
 from proxyapp.net.byparent import Diallers, ParentDialler, Patience
 from proxyapp.net.dial import Dialler
@@ -76,7 +76,7 @@ class Origins:
         self.uplink.stop()
         self._lookup.stop()
 
-    def forward(self) -> Responder:
+    def forward(self) -> Forwarder:
         """Return what forwards requests, to origins or to parents."""
         straight = self._forward(self.pool, self._hop)
         if self._by_parent is None:

@@ -10,11 +10,13 @@ from proxyapp.store.changes import Change
 from proxyapp.store.entry import Entry
 from proxyapp.store.lookup import Lookup
 from proxyapp.store.memory import SHORT, Entries, Memory
-from proxyapp.store.tokens import Tokens
+from proxyapp.store.tokens import SLOTS, Tokens, slot_of
 
 # A key has no more variants: an origin that varies by something that is never the same again
 # would make each look longer.
 MOST_VARIANTS = 32
+# Nobody else changes anything.
+_ALONE = (0,) * SLOTS
 
 
 class Pending:
@@ -35,50 +37,47 @@ class Catalogue:
 
     def __init__(self, memory: Memory, on_damage: Callable[[sqlite3.Error], None]) -> None:
         self.memory = memory
-        self._slots = memory.slots
+        self._remembered = memory.slots
         self._pending: dict[bytes, Pending] = {}
         self._on_damage = on_damage
         self._lookup: Lookup | None = None
-        self._tokens: Tokens | None = None
+        self._tokens: Sequence[int] = _ALONE
 
     def __repr__(self) -> str:
-        return f"<Catalogue of {len(self._slots)} keys, {len(self._pending)} unwritten>"
+        return f"<Catalogue of {len(self._remembered)} keys, {len(self._pending)} unwritten>"
 
     def attach(self, lookup: Lookup | None, tokens: Tokens | None) -> None:
         """Look by *lookup* from now on; None: what is in memory is all there is."""
         if self._lookup is not None:
             self._lookup.close()
         self._lookup = lookup
-        self._tokens = tokens
+        self._tokens = _ALONE if tokens is None else tokens.slots
 
     @property
     def lookup(self) -> Lookup | None:
         """What looks into the index, None where there is none."""
         return self._lookup
 
-    def _token(self, key: bytes) -> int:
-        return 0 if self._tokens is None else self._tokens.of(key)
-
     def find(self, key: bytes) -> Entries:
         """Return the entries of *key*."""
-        slot = self._slots.get(key)
-        tokens = self._tokens
-        token = 0 if tokens is None else tokens.of(key)
-        if slot is not None and slot.token == token:
-            self._slots.move_to_end(key)
-            return slot.entries
+        remembered = self._remembered.get(key)
+        if remembered is not None and remembered.token == self._tokens[remembered.slot]:
+            self._remembered.move_to_end(key)
+            return remembered.entries
         pending = self._pending.get(key)
         if pending is not None:
             return pending.entries
         if self._lookup is None:
             return ()
-        known = {} if slot is None else {each.id: each.content for each in slot.entries}
+        old = () if remembered is None else remembered.entries
+        known = {each.id: each.content for each in old}
+        token = self._tokens[slot_of(key)]  # before the look: what is older than that is seen
         entries = self._look_up(self._lookup, key)
         for entry in entries:
             entry.content = known.get(entry.id)
         if entries:
             self._remember(key, entries, token)
-        elif slot is not None:
+        else:
             self.memory.drop(key)
         return entries
 
@@ -103,7 +102,7 @@ class Catalogue:
             pending.entries = entries
             pending.changes += 1
         if entries:
-            self._remember(key, entries, self._token(key))
+            self._remember(key, entries, self._tokens[slot_of(key)])
         else:
             self.memory.drop(key)
 
@@ -152,11 +151,11 @@ class Catalogue:
 
     def load(self, entry: Entry, content: bytes) -> None:
         """*content* was read for *entry*."""
-        slot = self._slots.get(entry.key)
-        if slot is not None and any(each.id == entry.id for each in slot.entries):
+        old = self._remembered.get(entry.key)
+        if old is not None and any(each.id == entry.id for each in old.entries):
             found = replace(entry, content=content)
-            entries = tuple(found if each.id == entry.id else each for each in slot.entries)
-            self._remember(entry.key, entries, slot.token)
+            entries = tuple(found if each.id == entry.id else each for each in old.entries)
+            self._remember(entry.key, entries, old.token)
 
 
 def _without_long(entry: Entry) -> Entry:

@@ -20,6 +20,7 @@ from proxyapp.store.disk import Disk, Written, is_damage
 from proxyapp.store.diskshelf import DiskShelf
 from proxyapp.store.entry import Entry
 from proxyapp.store.growth import DiskGrowth
+from proxyapp.store.kept import KeptBodies
 from proxyapp.store.memory import Entries, Memory, weight_of, weight_with_file
 from proxyapp.store.memoryshelf import MemoryShelf
 from proxyapp.store.opening import Opening
@@ -182,7 +183,14 @@ class DiskLibrary:
         self.growth: Growth = DiskGrowth(
             disk.folder, shelf, self._room, self.catalogue, in_thread, most
         )
-        self.opening: Opens = Opening(disk.folder, in_thread, shelf.remove, self.catalogue.load)
+        self._opening = Opening(
+            disk.folder,
+            in_thread,
+            shelf.remove,
+            self.catalogue.load,
+            KeptBodies(in_thread, clock),
+        )
+        self.opening: Opens = self._opening
         self.tending: Tending = DiskTending(self.catalogue, self._writing)
         self.sharing: Sharing | None = Sharing(folder / _FETCHING, disk.folder, self._writing.flush)
         self._uses = Uses(seconds)
@@ -251,12 +259,15 @@ class DiskLibrary:
     async def close(self) -> None:
         """See Library."""
         self.growth.close()
+        self._opening.close()
         await self._restoring.stop()
         await self._sweeper.stop()
         await self._writing.flush()
         await self._upkeep.stop()
         self.catalogue.attach(None, None)
         await self._writing.run(lambda disk: disk.close())
+        if self.sharing is not None:
+            self.sharing.outdated.close()
         self._memory.clear()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 
 from proxyapp.store.entry import Entry
+from proxyapp.store.tokens import slot_of
 
 # Up to here a content is kept in memory, and sent with its head in one send.
 SHORT = 64 * 1024
@@ -23,12 +24,13 @@ Entries = tuple[Entry, ...]
 
 
 class Remembered:
-    """The entries of a key; they're right as long as the key's token is *token*."""
+    """The entries of a key; they're right as long as *token* is that of the key's *slot*."""
 
-    __slots__ = ("entries", "token", "weight")
+    __slots__ = ("entries", "slot", "token", "weight")
 
-    def __init__(self, entries: Entries, token: int, weight: int) -> None:
+    def __init__(self, entries: Entries, slot: int, token: int, weight: int) -> None:
         self.entries = entries
+        self.slot = slot
         self.token = token
         self.weight = weight
 
@@ -69,7 +71,7 @@ class Memory:
         weight = _OVERHEAD_KEY + len(key) + sum(map(self._weigh, entries))
         if weight > self.capacity // _SHARE or not self._make_room(weight):
             return False
-        self.slots[key] = Remembered(entries, token, weight)
+        self.slots[key] = Remembered(entries, slot_of(key), token, weight)
         self.weight += weight
         return True
 

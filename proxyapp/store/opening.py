@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
 from proxyapp.store import bodyhead
@@ -15,6 +15,7 @@ from proxyapp.store.bodies import OpenBody, in_memory, read_whole
 from proxyapp.store.bodyhead import Damaged
 from proxyapp.store.entry import Entry, EntryGone
 from proxyapp.store.folder import BodyFolder
+from proxyapp.store.kept import KeptBodies
 from proxyapp.store.memory import SHORT
 from proxyapp.store.writing import InThread
 
@@ -33,7 +34,7 @@ class Found:
 class Opening:
     """Opens bodies in *folder*; what turns out to be gone is given to *remove*.
 
-    Short contents that had to be read are given to *load*.
+    Short contents that had to be read are given to *load*, and long bodies to *kept*.
     """
 
     def __init__(
@@ -42,7 +43,10 @@ class Opening:
         in_thread: InThread,
         remove: Callable[[Entry], None],
         load: Callable[[Entry, bytes], None],
+        kept: KeptBodies,
     ) -> None:
+        self.close = kept.close
+        self._kept = kept
         self._folder = folder
         self._in_thread = in_thread
         self._remove = remove
@@ -70,6 +74,10 @@ class Opening:
 
     def opened(self, entry: Entry) -> Deferred[OpenBody]:
         """See CacheStore."""
+        again = self._kept.again(entry.id) if entry.content is None else None
+        return self._opened_in_thread(entry) if again is None else succeed(again)
+
+    def _opened_in_thread(self, entry: Entry) -> Deferred[OpenBody]:
         outcome: Deferred[OpenBody] = Deferred()
 
         def deliver(found: Found) -> None:
@@ -78,6 +86,8 @@ class Opening:
                 return
             if found.content is not None:
                 self._load(entry, found.content)
+            elif entry.content is None:
+                self._kept.keep(entry.id, found.body)
             outcome.callback(found.body)
 
         def fail(failure: Failure) -> None:

@@ -7,12 +7,14 @@ import functools
 from dataclasses import dataclass
 
 from proxyapp import errors
-from proxyapp.wire.headers import Fields, split_tokens
+from proxyapp.wire.headers import Fields, is_token, split_tokens
 from proxyapp.wire.messages import RequestHead, ResponseHead
 
 # Past every real body, and far below where anybody's integers overflow.
 MAX_CONTENT_LENGTH = (1 << 60) - 1
 _MAX_DIGITS = 19
+# Whoever names one of these may well have applied it, and clients could make nothing of the bytes.
+_KNOWN_CODINGS = frozenset(b"br compress deflate gzip x-compress x-gzip zstd".split())
 
 
 class Kind(enum.Enum):
@@ -74,8 +76,20 @@ def response_framing(head: ResponseHead, method: bytes) -> Framing:
     if coding is None:
         value = head.fields.combined.get(b"content-length")
         return UNTIL_CLOSE if value is None else _of_length(value)
+    if _is_made_up(coding) and head.minor and b"content-length" not in head.fields:
+        return UNTIL_CLOSE
     _check_coding(coding, head)
     return CHUNKED
+
+
+def _is_made_up(coding: bytes) -> bool:
+    """Is *coding* one name that stands for nothing, or for no coding, and not nearly for chunked?
+
+    Nobody asked for it (RFC 9112 section 7.4). A response that has it ends where its connection
+    does, and that isn't used again (section 6.3); the body is taken as it is.
+    """
+    name = coding.lower()
+    return b"chunk" not in name and name not in _KNOWN_CODINGS and is_token(name)
 
 
 def _check_coding(coding: bytes, head: RequestHead | ResponseHead) -> None:

@@ -44,6 +44,8 @@ class Crew:
         self._generation = Generation(outline, None, ())
         self._leaving = Leaving(reactor)
         self._replacing = Replacing(reactor, self._replace)
+        # The numbers of those who died, and aren't replaced yet.
+        self._vacant: set[int] = set()
         self._is_stopping = False
         self._all_gone: Deferred[None] = Deferred()
 
@@ -78,6 +80,7 @@ class Crew:
         if self._is_stopping:
             return
         self._replacing.stop()
+        self._vacant.clear()
         self._slots.keep_only(fresh.opened)
         for member in former.members:
             self._leaving.add(member)
@@ -146,10 +149,15 @@ class Crew:
         pause = self._replacing.died(worker.part.number, lived)
         when = f"in {pause:.0f} s" if pause else "now"
         _log.error("{name} {how}; another one starts {when}", name=worker.name, how=how, when=when)
-        others = [each for each in generation.members if isinstance(each, WorkerProcess)]
-        if pause and others:
-            # Clients that the kernel leads there are served by somebody else until then.
-            generation.listen(others[0], worker.part.number)
+        self._vacant.add(worker.part.number)
+        self._fill_in()
+
+    def _fill_in(self) -> None:
+        """Until those who died are replaced, have somebody serve whom the kernel leads there."""
+        members = self._generation.members
+        serving = [each for each in members if isinstance(each, WorkerProcess) and each.is_serving]
+        for number in self._vacant if serving else ():
+            self._generation.listen(serving[0], number)
 
     def _replace(self, number: int) -> None:
         Deferred.fromCoroutine(self._start_again(number))
@@ -165,8 +173,15 @@ class Crew:
         generation.members.append(worker)  # if it dies it's replaced, too
         try:
             await worker.startup.configured
+            if worker.is_draining:
+                return  # a reload has relieved it meanwhile, and its sockets may be closed
             generation.listen(worker, number)
             await worker.startup.ready
+            _log.info("{name} serves", name=worker.name)
+            if generation is self._generation:
+                self._vacant.discard(number)
+                self._fill_in()
         except NotStarted as error:
             for mistake in error.mistakes:
                 _log.error("{name}: {mistake}", name=worker.name, mistake=mistake)
+            worker.end()  # it may run, and serve nobody; once it's gone, it is replaced

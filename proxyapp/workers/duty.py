@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from proxyapp import errors
+from proxyapp.rules.parents import Ways
 from proxyapp.server.connections import Connections, OpenConnection
 from proxyapp.service import Appliance
 from proxyapp.workers.member import Counts, Patience
@@ -18,10 +19,11 @@ _FAREWELL = 2.0
 
 
 class Duty:
-    """The duty of *appliance*, which listens and has started."""
+    """The duty of *appliance*, which listens and has started; *ways* are those of its tunnels."""
 
-    def __init__(self, appliance: Appliance, clock: IReactorTime) -> None:
+    def __init__(self, appliance: Appliance, ways: Ways, clock: IReactorTime) -> None:
         self._appliance = appliance
+        self._ways = ways
         self._clock = clock
         self._calls: list[IDelayedCall] = []
         self._empty: Deferred[None] | None = None
@@ -42,7 +44,7 @@ class Duty:
     def tunnels(self) -> list[Tunnel]:
         """Return those that are open; `cut` knows their numbers until the next call."""
         self._told = dict(enumerate(self._connections.tunnels))
-        found = [tunnel_of(number, connection) for number, connection in self._told.items()]
+        found = [tunnel_of(number, each, self._ways) for number, each in self._told.items()]
         return [tunnel for tunnel in found if tunnel is not None]
 
     def cut(self, refused: Sequence[Refusal]) -> None:

@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from proxyapp.rules.parents import Ways
 from proxyapp.service import Appliance
 from proxyapp.workers.duty import Duty
 from proxyapp.workers.member import Counts, Patience
@@ -19,10 +20,10 @@ _log = Logger()
 class InHouse:
     """See Member."""
 
-    def __init__(self, appliance: Appliance, clock: IReactorTime) -> None:
+    def __init__(self, appliance: Appliance, ways: Ways, clock: IReactorTime) -> None:
         self.gone: Deferred[None] = Deferred()
         self._appliance = appliance
-        self._duty = Duty(appliance, clock)
+        self._duty = Duty(appliance, ways, clock)
         self._is_draining = False
 
     def __repr__(self) -> str:

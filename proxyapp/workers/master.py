@@ -18,6 +18,7 @@ from twisted.logger import Logger
 
 from proxyapp import service
 from proxyapp.config import Config
+from proxyapp.config.judge import make_ways
 from proxyapp.net.notify import Notifier
 from proxyapp.net.reactor import IApplianceReactor
 from proxyapp.service import Appliance
@@ -67,6 +68,8 @@ class Master(Service):
         self._rounds = Rounds(reactor, notifier, self._crew.everybody)
         self._socket = MasterSocket(config.proxyapp.state_dir, self._reloads, reactor)
         self._is_stopping = False
+        # Fires when somebody serves for the first time.
+        self._has_begun: Deferred[None] = Deferred()
 
     def __repr__(self) -> str:
         return f"<Master of {self._crew!r}, {self._slots!r}>"
@@ -89,17 +92,19 @@ class Master(Service):
     def startService(self) -> None:
         """Begin to serve, and heed signals."""
         super().startService()  # type: ignore[no-untyped-call]
-        if self._appliance is not None:
-            self._appliance.startService()
-            self._crew.enter(InHouse(self._appliance, self._reactor))
         calls: signals.Calls = {
             signal.SIGHUP: self._reloads.ask,
             signal.SIGUSR1: self._reopen_logs,
             signal.SIGTERM: self._on_terminate,
             signal.SIGINT: self._on_terminate,
         }
+        # First: once the service says that it has started, it may be told to reload or to stop.
         signals.heed(self._reactor, calls)
         self._reactor.callWhenRunning(self._begin)
+        if self._appliance is not None:
+            self._appliance.startService()
+            ways = make_ways(self._config)
+            self._crew.enter(InHouse(self._appliance, ways, self._reactor))
 
     def stopService(self) -> Deferred[list[None]] | None:
         """Stop at once, whatever still runs."""
@@ -135,11 +140,13 @@ class Master(Service):
                 self._reactor.addSystemEventTrigger("after", "shutdown", self._fail)
                 self._reactor.stop()
             return
+        _log.info("started: {count} workers", count=self._outline.workers)
         self._is_serving()
 
     def _is_serving(self) -> None:
         self._notifier.ready()
         self._rounds.start()
+        self._has_begun.callback(None)
 
     def _reopen_logs(self) -> None:
         for member in list(self._crew.everybody):
@@ -148,6 +155,7 @@ class Master(Service):
     # Reload.
 
     async def _reload(self) -> Outcome:
+        await self._has_begun
         if self._is_stopping:
             return Outcome(("proxyapp is about to stop",))
         self._notifier.reloading()

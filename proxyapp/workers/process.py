@@ -148,7 +148,10 @@ class WorkerProcess:
         self.counts = Counts()
         self.is_draining = False
         self.how = ""  # it ended
-        self.heard_at = self.started_at = reactor.seconds()
+        self.started_at = reactor.seconds()
+        # How often it was asked since it last said something.
+        self.unanswered = 0
+        self._served: set[int] = set()
         self._reactor = reactor
         self._answers: dict[str, list[Deferred[Message]]] = {"tunnels": [], "judged": []}
         self._channel = Channel(self._heard, lambda: None)
@@ -189,7 +192,7 @@ class WorkerProcess:
     # What it says.
 
     def _heard(self, message: Message) -> None:
-        self.heard_at = self._reactor.seconds()
+        self.unanswered = 0
         match message.word:
             case "configured":
                 self.startup.configured.callback(outline_from(message))
@@ -206,6 +209,11 @@ class WorkerProcess:
                 log_event(message, self.name)
             case word if self._answers.get(word):
                 self._answers[word].pop(0).callback(message)
+
+    @property
+    def is_serving(self) -> bool:
+        """Does it accept clients?"""
+        return self.startup.is_over and not self.is_draining and not self.how
 
     def process_ended(self, how: str) -> None:
         """The process is gone."""
@@ -225,8 +233,12 @@ class WorkerProcess:
     ) -> None:
         """Hand over what the worker *number* of *count* has of *opened*, the sockets of *places*.
 
-        With its own number it begins to serve; another one's it serves as well.
+        With its own number it begins to serve; another one's it serves as well, from the first time
+        on.
         """
+        if number in self._served:
+            return
+        self._served.add(number)
         descriptors: list[int] = []
         told: list[Json] = []
         for (section, description), each in zip(places, opened, strict=True):
@@ -237,7 +249,8 @@ class WorkerProcess:
         self._channel.hand(word, descriptors, places=told)
 
     def ask_counts(self) -> None:
-        """Ask what is going on; `heard_at` tells when it answered."""
+        """Ask what is going on; `unanswered` tells whether it answers."""
+        self.unanswered += 1
         self._channel.say("ping")
 
     async def tunnels(self) -> Sequence[Tunnel]:

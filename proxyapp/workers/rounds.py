@@ -11,7 +11,8 @@ from proxyapp.net.notify import Notifier
 from proxyapp.workers.member import Counts, Member
 from proxyapp.workers.process import WorkerProcess
 
-# Seconds from one to the next, and after how many of silence a worker is taken for hung.
+# Seconds from one to the next, and after how many of silence a worker is taken for hung. Rounds are
+# counted, not the time: while the master itself can't run there are none, and nobody is hung.
 INTERVAL = 5.0
 HUNG_AFTER = 30.0
 # systemd asks for a sign of life twice in its time (sd_watchdog_enabled(3)).
@@ -65,7 +66,7 @@ class Rounds:
     def _look_after(self, worker: WorkerProcess) -> None:
         if not worker.startup.is_over:
             return  # that has a deadline of its own
-        silence = self._clock.seconds() - worker.heard_at
+        silence = worker.unanswered * self._interval
         if silence > HUNG_AFTER:
             _log.error(
                 "{name} has said nothing for {silence:.0f} s: it is ended",

@@ -13,7 +13,8 @@ Calls = Mapping[signal.Signals, Callable[[], object] | None]
 
 def heed(reactor: IApplianceReactor, calls: Calls) -> None:
     """Have each signal make its call as soon as *reactor* runs."""
-    # Not before: the reactor sets its own when it starts.
+    # At once, as SIGHUP and SIGUSR1 would end us; and again, as the reactor sets its own.
+    _set(reactor, calls)
     reactor.callWhenRunning(_set, reactor, calls)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from proxyapp.rules.parents import Ways
 from proxyapp.rules.question import Question
 from proxyapp.rules.stages import Case, Stages, decisive
 from proxyapp.server.connections import OpenConnection
@@ -14,7 +15,7 @@ from proxyapp.workers.messages import Json, Message
 class Tunnel(NamedTuple):
     """One of them; *number* tells it from the others of its process.
 
-    *address* is the one that was dialled, empty where it isn't known.
+    *address* is the one that was dialled, empty where it isn't known, as behind a parent proxy.
     """
 
     number: int
@@ -74,8 +75,11 @@ def refusals_from(message: Message) -> list[Refusal]:
     ]
 
 
-def tunnel_of(number: int, connection: OpenConnection) -> Tunnel | None:
-    """Return what *connection* is as a tunnel; None if it carries none any more."""
+def tunnel_of(number: int, connection: OpenConnection, ways: Ways) -> Tunnel | None:
+    """Return what *connection* is as a tunnel; None if it carries none any more.
+
+    *ways* say whether it went to a parent proxy, whose address is not the tunnel's.
+    """
     turn = connection.turn
     origin = None if turn is None else turn.request.target.origin
     if turn is None or origin is None:
@@ -85,7 +89,8 @@ def tunnel_of(number: int, connection: OpenConnection) -> Tunnel | None:
         record.service, record.client_host, record.user, method, origin.host, origin.port
     )
     # RFC 3986 section 3.2.2: brackets are around what has colons of its own.
-    return Tunnel(number, question, record.upstream.rpartition(":")[0].strip("[]"))
+    dialled = record.upstream.rpartition(":")[0].strip("[]")
+    return Tunnel(number, question, dialled if ways.are_direct(origin.host) else "")
 
 
 def refusals(stages: Stages, tunnels: Iterable[Tunnel], minute: int) -> list[Refusal]:

@@ -18,6 +18,7 @@ from twisted.logger import Logger
 
 from proxyapp import service
 from proxyapp.config import Config
+from proxyapp.config.judge import make_ways
 from proxyapp.net.reactor import IApplianceReactor
 from proxyapp.service import Appliance
 from proxyapp.workers import signals
@@ -62,7 +63,7 @@ class Worker(Service):
         except SystemExit as reason:
             part.give_up([str(reason)])
             raise
-        self._duty = Duty(self._appliance, reactor)
+        self._duty = Duty(self._appliance, make_ways(config), reactor)
         self._verdicts = Verdicts(config, time.localtime)
         self._answers: dict[str, Callable[[Message], object]] = {
             "listen": self._begin,
@@ -84,8 +85,13 @@ class Worker(Service):
     def startService(self) -> None:
         """Tell the master, once the reactor runs, that we could serve."""
         super().startService()  # type: ignore[no-untyped-call]
-        terminated = {signal.SIGTERM: self._on_terminate, signal.SIGINT: None, signal.SIGHUP: None}
-        signals.heed(self._reactor, terminated)
+        calls: signals.Calls = {
+            signal.SIGTERM: self._on_terminate,
+            signal.SIGUSR1: self._appliance.log.reopen,
+            signal.SIGINT: None,
+            signal.SIGHUP: None,
+        }
+        signals.heed(self._reactor, calls)
         self._reactor.callWhenRunning(self._open_channel)
 
     def stopService(self) -> Deferred[list[None]] | None:

@@ -312,12 +312,12 @@ def test_it_breaks_off_again_and_again(
 ) -> None:
     """However often it breaks off, all clients have all of it in the end."""
     size = 2 * MIB
-    origin.served.on(b"/broken", broken(b'"b"', size, [100_000, 1, 500_000]))
+    origin.served.on(b"/broken", broken(b'"b"', size, [100_000, 1]))
     talks = [asked(caching, connect, origin, "/broken") for _ in range(5)]
     for talk in talks:
         assert talk.response().body == content_of(b'"b"', size)
     starts = [visit.head.all(b"range") for visit in origin.served.visits]
-    assert starts == [[], [b"bytes=100000-"], [b"bytes=100001-"], [b"bytes=600001-"]]
+    assert starts == [[], [b"bytes=100000-"], [b"bytes=100001-"]]
 
 
 # --- Everything at once ---
@@ -443,7 +443,7 @@ def test_nothing_is_ever_mixed_up(caching: Running, origin: Origin[Routes]) -> N
     world = World(random.randrange(1 << 30))
     for number in range(12):
         origin.served.on(b"/world/%d" % number, world)
-    found = roaming(caching.proxy, origin, 40)
+    found = roaming(caching.proxy, origin, 30)
     assert found.count(True) > 100
     # Some are fetched to their end without a client, or wait a while for an origin to go on.
     wait_for(lambda: descriptors(caching) <= before + 20, "end of what was open")
@@ -518,19 +518,28 @@ def test_kill_9_amid_fills_and_evictions(tmp_path: Path, origin: Origin[Routes])
     for number in range(OBJECTS):
         origin.served.on(b"/crash/%d" % number, serve_object)
     seed, hits = random.randrange(1 << 30), 0
-    for number in range(5):
+    for number in range(4):
+        # What the last kill left is looked at by the process that is killed next.
         with start(tmp_path, _SMALL) as running:
-            fills = 100 + random.Random(seed + number).randrange(100)
-            assert fill_until_killed(running, origin, fills, seed + 10 * number) >= fills
-        with start(tmp_path, _SMALL) as running:
-            for wanted in range(OBJECTS):
-                with Talk(_connect(running.proxy)) as talk:
-                    talk.send(request(origin, f"/crash/{wanted}"))
-                    answer = talk.response()
-                assert answer.body == crash_content(wanted), f"seed {seed}, object {wanted}"
-                assert answer.head.one(b"etag") == crash_tag(wanted)
-                hits += b"; hit" in answer.head.one(b"cache-status")
-    assert hits > 20, f"seed {seed}"
+            if number:
+                hits += look_at_all(running, origin, seed)
+            if number < 3:
+                fills = 100 + random.Random(seed + number).randrange(100)
+                assert fill_until_killed(running, origin, fills, seed + 10 * number) >= fills
+    assert hits > 12, f"seed {seed}"
+
+
+def look_at_all(running: Running, origin: Origin[Routes], seed: int) -> int:
+    """Ask for every object; return how many were there still, and were right."""
+    hits = 0
+    with Talk(_connect(running.proxy)) as talk:
+        for wanted in range(OBJECTS):
+            talk.send(request(origin, f"/crash/{wanted}"))
+            answer = talk.response()
+            assert answer.body == crash_content(wanted), f"seed {seed}, object {wanted}"
+            assert answer.head.one(b"etag") == crash_tag(wanted)
+            hits += b"; hit" in answer.head.one(b"cache-status")
+    return hits
 
 
 def _connect(port: int) -> socket.socket:

@@ -35,11 +35,15 @@ class Neighbours:
         self.body: GrowingBody | None = None
         self.sweep = Sweep(here.clock)
         self.ended: list[bytes] = []
-        assert here.store.sharing is not None
-        self.fill = DistantFill(
-            KEY, here.store.sharing, here.clock, lambda key, _: self.ended.append(key)
-        )
+        self.fill = self._look()
         self.ends: dict[FlowReply, Exception | None] = {}
+
+    def _look(self) -> DistantFill:
+        sharing, clock = self.here.store.sharing, self.here.clock
+        assert sharing is not None
+        return DistantFill(
+            KEY, sharing, clock, clock.seconds, lambda key, _: self.ended.append(key)
+        )
 
     def begin(self, total: int | None = None) -> GrowingBody:
         """Let the other one have an answer of *total* bytes."""
@@ -52,6 +56,12 @@ class Neighbours:
     def join(self) -> Member:
         """Wait for it here."""
         return self.fill.join(reply(self.here.clock))
+
+    def again(self) -> DistantFill:
+        """Return another look from here, that somebody waits for."""
+        fill = self._look()
+        fill.join(reply(self.here.clock))
+        return fill
 
     def turn(self) -> None:
         """Let it be looked again."""
@@ -88,6 +98,23 @@ def followed(pair: Neighbours, end: int | None = None) -> FlowReply:
 
     Task(client(), over).resume()
     return sink
+
+
+def test_what_is_old_already(pair: Neighbours) -> None:
+    """After a change nobody follows what was asked for before it; who did so already may go on."""
+    early = followed(pair)
+    body = pair.begin()
+    pair.turn()
+    sharing = pair.there.store.sharing
+    assert sharing is not None
+    sharing.outdated.note(KEY, pair.here.clock.seconds())
+    assert pair.again().outcome is None
+    body.write(BLOCK)
+    body.finish()
+    pair.claim.release()
+    pair.turn()
+    assert early.far.all_heard() == BLOCK
+    assert pair.ends == {early: None}
 
 
 @pytest.mark.parametrize("total", [None, 2 * SIZE])

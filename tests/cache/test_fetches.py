@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxyapp.cache.fetches import Fetches
+from proxyapp.cache.fetches import _MOST_KEPT_UP, Fetches
 from proxyapp.cache.fill import Fill
 from proxyapp.cache.wanted import Means, Passed, Place
 from proxyapp.exchange import Reply, Request
@@ -179,6 +179,36 @@ def test_a_change_outdates(board: Board, asked_at: int, is_invalid: bool) -> Non
     assert entry.stored.is_invalid is is_invalid
 
 
+def test_a_change_elsewhere(board: Board) -> None:
+    """What another process says of a change counts as what is said here."""
+    board.new([])
+    board.there(WHOLE)
+    other = board.running.another()
+    assert other.store.sharing is not None
+    other.store.sharing.outdated.note(KEY, other.clock.seconds())
+    other.stop()
+    assert not board.joinable([])
+    board.fetches.check(KEY, board.running.clock.seconds())
+    (entry,) = board.running.store.variants(KEY)
+    assert entry.stored.is_invalid
+
+
+def test_what_goes_on_without_clients_is_bounded(board: Board) -> None:
+    """Neither validations nor fills take all the connections; when some end, others may begin."""
+    entry = board.there(WHOLE)
+    assert entry is not None
+    for number in range(_MOST_KEPT_UP + 5):
+        board.fetches.validate(request_of(), Place(b"%d" % number, CacheRule()), entry)
+    assert len(board.origin.asked) == _MOST_KEPT_UP
+    fill = board.new([RANGE], by=FILL)
+    assert board.joinable([], FILL)
+    board.leave(fill)
+    assert not board.joinable([], FILL)
+    board.fetches._kept_up.pop()
+    board.leave(board.new([RANGE], by=FILL))
+    assert board.joinable([], FILL)
+
+
 def test_validation_behind(board: Board) -> None:
     """It is asked about once, and for GET only."""
     entry = board.there(WHOLE)
@@ -203,7 +233,5 @@ def test_memory_is_bounded(board: Board, key: bytes, is_known: bool) -> None:
         member = fill.join(reply(board.running.clock))
         fill.leave(member)
         board.running.clock.advance(0)
-        board.fetches.outdate(place.key)
     assert board.fetches.is_unshared(place) is is_known
     assert len(board.fetches._unshared) <= REMEMBERED
-    assert len(board.fetches._outdated) <= REMEMBERED

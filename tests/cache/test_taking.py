@@ -9,7 +9,6 @@ from twisted.internet.task import Clock
 
 from proxyapp import errors, stream
 from proxyapp.cache.taking import Taking
-from proxyapp.net.task import Task
 from proxyapp.wire.framing import CHUNKED, Framing, Kind
 from proxyapp.wire.headers import NO_FIELDS
 from proxyapp.wire.messages import OutgoingResponse
@@ -78,12 +77,15 @@ def test_the_record_is_the_leaders(clerk: Clerk, leader: FlowReply) -> None:
 
 
 def test_what_never_comes(clerk: Clerk, leader: FlowReply) -> None:
-    """Origins answer no GET with another protocol, with files of ours, or in our name."""
-    taking = Taking(clerk, leader)
+    """Origins answer no GET with another protocol."""
     with pytest.raises(errors.BadResponse):
-        taking.take_over(response(status=101), Mock())
-    with pytest.raises(NotImplementedError):
-        taking.answer(response(), b"")
-    ends: list[Exception | None] = []
-    Task(taking.answer_pieces(response(), Mock(), []), ends.append).resume()
-    assert isinstance(ends[0], NotImplementedError)
+        Taking(clerk, leader).take_over(response(status=101), Mock())
+
+
+def test_in_our_name(clerk: Clerk, leader: FlowReply) -> None:
+    """What isn't from the origin is taken in the same way, with its length."""
+    Taking(clerk, leader).answer(OutgoingResponse(200, b"OK", [(b"Allow", b"GET")]), b"body")
+    lines = [b"Allow: GET", b"Content-Length: 4"]
+    length = Framing(Kind.LENGTH, 4)
+    assert clerk.taken == [(OutgoingResponse(200, b"OK", [], lines), length, b"body")]
+    assert clerk.sink.body == b"body"

@@ -69,9 +69,11 @@ class Script:
         body = self.case.body.encode() if status not in _BODILESS else b""
         hints = ["HTTP/1.1 103 Early Hints", *step.hints, ""] if step.hints else []
         lines = [f"HTTP/1.1 {status} As Planned", f"Step: {number}", *says]
-        visit.answer(
-            "\r\n".join([*hints, *lines, ""]).encode("latin-1"), _framed(body, says, status)
-        )
+        # A coding that nobody knows is read until close (RFC 9112 section 6.3).
+        visit.is_last = any(line.startswith("Transfer-Encoding:") for line in says)
+        length = [] if visit.is_last or status in _BODILESS else [f"Content-Length: {len(body)}"]
+        head = "\r\n".join([*hints, *lines, *length, "", ""])
+        visit.answer(head.encode("latin-1"), body)
 
     def _status(self, step: Step, head: Head) -> int:
         if step.comes is not Comes.VALIDATED:
@@ -87,15 +89,6 @@ class Script:
 def _dated(says: tuple[str, ...]) -> tuple[str, ...]:
     """Return *says* with a Date, as every origin with a clock has one (RFC 9110 section 6.6.1)."""
     return says if any(line.startswith("Date:") for line in says) else ("Date: <+0>", *says)
-
-
-def _framed(body: bytes, says: list[str], status: int) -> bytes:
-    """Return what follows the fields: the body's length, and the body."""
-    if status in _BODILESS:
-        return b"\r\n"
-    if "Transfer-Encoding: chunked" in says:
-        return b"\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
-    return b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
 class Scripts:

@@ -12,7 +12,7 @@ import sys
 _COOKIE = b"\x63\x82\x53\x63"
 _END, _TYPE, _ASKED_FOR, _WPAD, _ROUTER = 255, 53, 55, 252, 3
 _DISCOVER = 1
-_PATIENCE = 10.0
+_PATIENCE = 60.0
 _REFUSED = 5
 
 

@@ -12,6 +12,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
+# Seconds that one command may take. They are many, since a machine that does much else builds and
+# compiles slowly, and what is tested is not how fast it is.
+PATIENCE = 600
+# The mark of tests that may wait for several of them.
+PATIENT = pytest.mark.timeout(3 * PATIENCE)
+# Matches nothing.
+NEVER = r"(?!)"
 # What lies about in a checkout and isn't part of it.
 _LITTER = shutil.ignore_patterns(
     ".*", "__pycache__", "*.pyc", "*.egg-info", "build", "dist", "dropin.cache", "node_modules"
@@ -45,8 +52,38 @@ def copy(folder: Path) -> Path:
     return target
 
 
+class Underway:
+    """A command that runs while something else is done; what it says goes to files in *folder*."""
+
+    def __init__(
+        self, command: Sequence[str | Path], folder: Path, cwd: Path | None = None
+    ) -> None:
+        self.folder = folder
+        folder.mkdir()
+        self._said, self._complained = folder / "out", folder / "err"
+        with self._said.open("wb") as out, self._complained.open("wb") as err:
+            self._process = subprocess.Popen(
+                [str(part) for part in command],
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+            )
+
+    def result(self, missing: str = NEVER) -> subprocess.CompletedProcess[str]:
+        """Await its end; fails and skips as run() does."""
+        status = self._process.wait(PATIENCE)
+        out, err = (path.read_text(errors="replace") for path in (self._said, self._complained))
+        return _judged(subprocess.CompletedProcess(self._process.args, status, out, err), missing)
+
+    def end(self) -> None:
+        """End it if it still runs, since nobody wants to know any more."""
+        self._process.terminate()
+        self._process.wait(PATIENCE)
+
+
 def run(
-    command: Sequence[str | Path], cwd: Path | None = None, missing: str = r"(?!)"
+    command: Sequence[str | Path], cwd: Path | None = None, missing: str = NEVER
 ) -> subprocess.CompletedProcess[str]:
     """Run *command*; fail with what it says.
 
@@ -56,11 +93,18 @@ def run(
     done = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=PATIENCE,
         check=False,
     )
+    return _judged(done, missing)
+
+
+def _judged(
+    done: subprocess.CompletedProcess[str], missing: str
+) -> subprocess.CompletedProcess[str]:
     said = done.stdout + done.stderr
     if done.returncode and (found := re.search(missing, said, re.MULTILINE)):
         pytest.skip(found[0])

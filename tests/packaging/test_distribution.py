@@ -16,6 +16,7 @@ import pytest
 
 from tests.packaging import sources
 
+pytestmark = sources.PATIENT
 ROOT = sources.ROOT
 # What the script `twistd` does; the new environment has neither it nor Twisted of its own.
 TWISTD = "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; run()"
@@ -71,14 +72,10 @@ def test_examples_are_installed() -> None:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(distribution: sources.Underway) -> Path:
     """The folder with both; the wheel is made of what the sdist holds."""
-    if importlib.util.find_spec("build") is None:
-        pytest.skip("build is not installed; the test extra has it")
-    folder = tmp_path_factory.mktemp("distribution")
-    output = folder / "dist"
-    sources.run([sys.executable, "-m", "build", "--outdir", output], sources.copy(folder))
-    return output
+    distribution.result(missing="No module named build")
+    return distribution.folder.parent / "dist"
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import pytest
 from proxyapp import tap
 from tests.packaging import landevice, sources
 
+pytestmark = sources.PATIENT
 ROOT = sources.ROOT
 TEXT = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
 CONTAINERFILE = (ROOT / "packaging" / "Containerfile").read_text(encoding="utf-8")
@@ -144,14 +145,14 @@ on internet ip route add default via 93.184.215.2
 echo 1 >/proc/sys/net/ipv4/ip_forward
 echo "page 1" >p1.txt
 on internet "$PYTHON" -m http.server 80 >/dev/null 2>&1 &
-direct() { on device curl -sS -m 3 http://93.184.215.14/p1.txt 2>/dev/null; }
+direct() { on device curl -sS -m 20 http://93.184.215.14/p1.txt 2>/dev/null; }
 for attempt in $(seq 100); do if direct >/dev/null; then break; fi; sleep 0.1; done
 echo "without a firewall: $(direct)"
 
 nft -f nftables.conf
 dnsmasq --conf-file=lan.conf --user=root --dhcp-leasefile=leases --pid-file= -k 2>said-dns &
 "$PYTHON" -c "$TWISTD" -n --pidfile= proxyapp --config proxyapp.ini >said 2>&1 &
-for attempt in $(seq 200); do if grep -q 'configuration: ' said; then break; fi; sleep 0.1; done
+for attempt in $(seq 600); do if grep -q 'configuration: ' said; then break; fi; sleep 0.1; done
 echo "directly: $(direct || echo no way)"
 device() { on device curl -sS -m 20 "$@" 2>&1; }
 echo "proxy: $(device -x http://192.168.7.1:3128 http://93.184.215.14/p1.txt)"
@@ -160,11 +161,14 @@ echo "settings: $(device http://192.168.7.1/wpad.dat | grep -o 'PROXY 192.168.7.
 status=$(device -o /dev/null -w '%{http_code}' -x http://192.168.7.1:3128 http://192.168.1.1/)
 echo "the router: $status"
 echo "another port: $(device http://192.168.7.1:9/ | grep -o 'Failed to connect')"
-for port in 3128 8080 80 53; do
+line() {
     status=0
-    on internet curl -sS -m 1 http://93.184.215.2:$port/ >/dev/null 2>&1 || status=$?
+    on internet curl -sS -m 1 http://93.184.215.2:$1/ >/dev/null 2>&1 || status=$?
     echo "from the line: $status"
-done
+}
+asking=
+for port in 3128 8080 80 53; do line $port & asking="$asking $!"; done
+wait $asking
 on device "$PYTHON" "$DEVICE" 192.168.7.1 wpad.lan gateway example.com
 """
 
@@ -198,7 +202,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         env=environ,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=sources.PATIENCE,
         check=False,
     )
     if re.search("Operation not (permitted|supported)|Unknown device type", done.stderr):

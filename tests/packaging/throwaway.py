@@ -11,12 +11,15 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-# Arguments: a folder, and a file to put at the top of the root. The script comes on standard input.
+from tests.packaging import sources
+
+# Arguments: a folder, a file to put into /tmp of the root, and the script.
 _OUTSIDE = r"""
 set -eu
 mount -t tmpfs throwaway "$1"
@@ -31,7 +34,7 @@ import fcntl, socket, struct
 loopback_up = struct.pack("16sh", b"lo", 1)  # IFF_UP
 fcntl.ioctl(socket.socket(), 0x8914, loopback_up)  # SIOCSIFFLAGS
 END
-if [ -n "$2" ]; then cp "$2" "$1/root/tmp/"; fi
+cp "$2" "$1/root/tmp/"
 chroot "$1/root" /bin/bash -eu -o pipefail -c "$3" 2>&1 || echo "=== failed
 $?"
 echo "=== left"
@@ -74,14 +77,18 @@ def obstacle() -> str:
 _APART = ("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "/bin/sh", "-c")
 
 
-def stay(script: str, folder: Path, file: Path | None = None) -> Stay:
-    """Run *script* in such a root, with *file* in /tmp; skip where there can be none."""
+def begin(script: str, folder: Path, file: Path) -> sources.Underway:
+    """Begin to run *script* in such a root below *folder*, with *file* in /tmp."""
+    command = [*_APART, _OUTSIDE, "sh", str(folder), str(file), script]
+    return sources.Underway(command, folder.with_name(folder.name + "-said"))
+
+
+def stay(begun: Mapping[str, sources.Underway], name: str) -> Stay:
+    """Return what the script *name* did that has *begun*; skip where there can be no such root."""
     if obstacle():
         pytest.skip(obstacle())
-    command = [*_APART, _OUTSIDE, "sh", str(folder), str(file or ""), script]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
+    done = begun[name].result()
     said = dict(_SECTION.findall(done.stdout))
-    assert done.returncode == 0, done.stdout + done.stderr
     entries = [line.partition(" ") for line in said.pop("left").splitlines()]
     left = {name for kind, _, name in entries if kind != "d" or not Path("/", name).is_dir()}
     return Stay(said, frozenset(left))

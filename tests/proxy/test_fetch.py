@@ -69,7 +69,8 @@ class Play:
         self.decisions: dict[str, Decision] = {}
         self.permits: list[CountedPermit] = []
         types = frozenset((b"text/plain",))
-        rules = FetchRules(Domains([b"*"]), Domains([b"denied.test"]), None, 3600.0, types, b"")
+        denied, secured = Domains([b"denied.test"]), Domains([b"tls.test"])
+        rules = FetchRules(Domains([b"*"]), denied, None, 3600.0, types, b"", secured)
         terms = Terms(rules, CrossOrigin(frozenset((cors,) if cors else ())), max_size)
         guards = Guards(self._judge, self._admit)
         self.fetch = FetchProxy(self, terms, guards, self.clock, lambda: 0.0)
@@ -160,13 +161,28 @@ def test_canonical() -> None:
     assert (meant.target.origin, meant.head) == (("http", "a.test", 81), request.head)
 
 
+def test_hosts_that_are_never_asked_without_tls() -> None:
+    """They are judged and asked by https, and so are redirects to them."""
+    play = Play(passing(moved(b"http://tls.test/y")), passing(OK))
+    assert play.ask(b"url=http://TLS.test/x") is None
+    assert [inner.target.url for inner in play.asked] == [
+        b"https://tls.test/x",
+        b"https://tls.test/y",
+    ]
+    assert {(each.host, each.port) for each in play.questions} == {("tls.test", 443)}
+
+
 @pytest.mark.parametrize("query", [b"cache=1", b"url=ftp://a/", b"url=http://a/&type=x", b"x=1"])
 def test_what_cannot_be_read(query: bytes) -> None:
-    """A mistake is told before anybody is asked, and pages of other sites may read it."""
-    play = Play()
-    error = play.ask(query)
-    assert isinstance(error, errors.BadRequest)
-    assert CORS.items() <= dict(error.fields).items()
+    """A mistake is told before anybody is asked."""
+    assert isinstance(Play().ask(query), errors.BadRequest)
+
+
+def test_who_may_read_errors() -> None:
+    """Pages of other sites, where they may read what is fetched; whoever has refused or failed."""
+    head = request_of().head
+    assert CORS.items() <= dict(Play().fetch.error_fields(head)).items()
+    assert Play(cors=b"").fetch.error_fields(head) == []
 
 
 @pytest.mark.parametrize(
@@ -179,7 +195,6 @@ def test_what_is_not_allowed(query: bytes, rule: str) -> None:
     error = play.ask(query)
     assert isinstance(error, errors.AccessDenied)
     assert error.rule == rule
-    assert CORS.items() <= dict(error.fields).items()
 
 
 def test_methods() -> None:
@@ -199,16 +214,12 @@ def test_service_workers() -> None:
 
 
 def test_failures_of_the_chain() -> None:
-    """What fails in it is told as it is, to pages of other sites too."""
+    """What fails in it is told as it is."""
 
     async def failing(request: Request, reply: Reply) -> None:
         raise errors.ConnectRefused("nobody there")
 
-    error = Play(failing).ask()
-    assert isinstance(error, errors.ConnectRefused)
-    assert CORS.items() <= dict(error.fields).items()
-    assert isinstance(error := Play(failing, cors=b"").ask(), errors.ConnectRefused)
-    assert not error.fields
+    assert isinstance(Play(failing).ask(), errors.ConnectRefused)
 
 
 # --- Redirects ---

@@ -139,6 +139,8 @@ def test_safety_comes_last() -> None:
     [
         (b"", 600),
         (b"Cache-Status: px; fwd=uri-miss; stored", 600),
+        (b"Cache-Status: px; fwd=uri-miss; stored; ttl=599", 600),
+        (b"Cache-Status: px; fwd=stale; fwd-status=304; ttl=599", 600),
         (b"Cache-Status: px; hit; ttl=250", 250),
         (b"Cache-Status: other; hit; ttl=9, px; hit;ttl=250", 250),
         (b"Cache-Status: px; hit; ttl=-5", 600),

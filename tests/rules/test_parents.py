@@ -106,7 +106,7 @@ LISTED = (
     """
     example xintra.example www.intra.example intra.example.com acorp.example cam.example
     dev-.example.com dev.example.net 198.51.101.1 2001:db8:7::2 printer 10.0.0.1 127.0.0.1
-    nas.local 198.51.100.0.example
+    nas.local 198.51.100.0.example d\u00e9v-1.example.net
     """.split(),
 )
 def test_what_goes_to_a_parent(host: str) -> None:
@@ -119,7 +119,8 @@ def test_what_goes_to_a_parent(host: str) -> None:
     "host",
     """
     intra.example corp.example www.corp.example a.b.corp.example 1.cam.example a.b.cam.example
-    dev-1.example.net dev-.example.net 198.51.100.0 198.51.100.255 2001:db8:7::1
+    corp.example. 1.cam.example. dev-1.example.net dev-.example.net 198.51.100.0 198.51.100.255
+    2001:db8:7::1
     """.split(),
 )
 def test_what_is_listed_is_direct(host: str) -> None:

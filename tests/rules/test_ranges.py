@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxyapp.rules.conditions import EntityTag, Validators
+from proxyapp.rules.conditions import Validators
 from proxyapp.rules.ranges import (
     MOST_PARTS,
     ByteRange,
@@ -20,21 +20,19 @@ from proxyapp.rules.ranges import (
     select_ranges,
 )
 from proxyapp.wire.headers import Fields
+from tests.rules.validatorstage import (
+    AFTER,
+    BEFORE,
+    NOTHING_KNOWN,
+    SUNDAY_TEXT,
+    VALIDATORS,
+    WEAK,
+    fields,
+)
 
-SUNDAY = 784111777
-SUNDAY_TEXT = b"Sun, 06 Nov 1994 08:49:37 GMT"
-BEFORE, AFTER = b"Sun, 06 Nov 1994 08:49:36 GMT", b"Sun, 06 Nov 1994 08:49:38 GMT"
-VALIDATORS = Validators(EntityTag(b"a"), SUNDAY)
-WEAK = Validators(EntityTag(b"a", is_weak=True), SUNDAY)
-NOTHING_KNOWN = Validators(None, None)
 WHOLE, NONE = Extent.WHOLE, Extent.UNSATISFIABLE
 
 Parts: TypeAlias = Extent | list[tuple[int, int]]
-
-
-def fields(**values: bytes) -> Fields:
-    """Return fields; an underscore in a name stands for a hyphen."""
-    return Fields([(name.replace("_", "-").encode(), value) for name, value in values.items()])
 
 
 def as_listed(parts: Parts) -> Extent | tuple[ByteRange, ...]:

@@ -79,7 +79,7 @@ def test_bombs(
         with suppress(ConnectionError):
             talk.send(filled(bomb, origin))
         assert talk.response().status == status, source
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 8
     assert strict.grown(before) < 4 * MIB
     assert is_well(strict.proxy, origin)
 
@@ -104,13 +104,13 @@ def test_slow_requests(
     with talk_to(strict.proxy) as talk:
         talk.send(filled(begin, origin))
         talk.socket.settimeout(0.05)
-        while time.monotonic() - began < 5:
+        while time.monotonic() - began < 15:
             with suppress(TimeoutError):
                 assert talk.response().status == 408, source
                 break
             with suppress(ConnectionError):
                 talk.send(more)
-    assert 0.3 < time.monotonic() - began < 4
+    assert 0.3 < time.monotonic() - began < 12
 
 
 @pytest.mark.parametrize("sent", [b"", b"\r\n\r\n\r\n"])

@@ -48,6 +48,9 @@ HEADS: list[tuple[str, bytes]] = [
     ("CVE-2014-0099", OK + b"Content-Length: 18446744073709551621\r\n\r\nhello"),
     ("RFC 9112 6.1", OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
     ("RFC 9112 6.1", OK + b"Transfer-Encoding: chunked, identity\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
+    ("RFC 9112 6.1", OK + b"Transfer-Encoding: gzip\r\n\r\nhello"),
+    ("RFC 9112 6.1", OK + b"Transfer-Encoding: xchunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
+    ("RFC 9112 6.3", OK + b"Transfer-Encoding: nothing\r\nContent-Length: 5\r\n\r\nhello"),
     ("RFC 9112 6.1", OK + b"Transfer-Encoding: \x0bchunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
     (
         "RFC 9112 6.1",

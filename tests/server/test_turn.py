@@ -49,6 +49,19 @@ def test_refusals_of_others(scene: Scene) -> None:
     assert scene.records[0].rule == "[access] destinations"
 
 
+@pytest.mark.parametrize(("is_allowed", "status"), [(False, b"403"), (True, b"502")])
+def test_fields_of_every_error(scene: Scene, is_allowed: bool, status: bytes) -> None:
+    """A door adds its fields to the page, whether its responder has failed or wasn't even asked."""
+    added = [(b"X-Door", b"1")]
+    scene.doors[Form.ABSOLUTE] = Door("fetch", scene.script, error_fields=lambda head: added)
+    scene.is_allowed = is_allowed
+    scene.script.acts.append(raising(errors.ConnectRefused("r")))
+    connection, wire = scene.connect()
+    connection.dataReceived(GET)
+    assert wire.sent.startswith(b"HTTP/1.1 " + status)
+    assert wire.sent.count(b"\r\nX-Door: 1\r\n") == 1
+
+
 # --- What is meant ---
 
 

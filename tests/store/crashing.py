@@ -1,13 +1,17 @@
-"""A process that fills a store until somebody kills it; run as a module, with folder and seed.
+"""Processes that fill a store until they are killed; run as a module, which forks and kills them.
 
-Each step is told by a dot. What is stored says by its entity tag what its content has to be.
+It reads lines of a folder, a seed, and how many *steps* so many *workers* take together before the
+kill, as JSON, and answers each by a line. What is stored says by its entity tag what its content
+has to be. A new interpreter for each kill would take ten times as long.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -15,9 +19,9 @@ from hashlib import shake_128
 from pathlib import Path
 from typing import TypeVar
 
-from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorCore, IReactorThreads, IReactorTime
+from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 
@@ -30,6 +34,8 @@ _T = TypeVar("_T")
 STEPS = 100
 KEYS = 30
 LONGEST = 300_000
+# So many bodies grow at the same time.
+AT_ONCE = 3
 # Less than a third of what one run stores.
 LIMITS = StoreLimits(memory=1 << 20, disk=2 << 20, max_object=1 << 20)
 
@@ -48,20 +54,23 @@ def is_right(entry: Entry, served: bytes) -> bool:
 
 
 class Filling:
-    """Does what traffic does, at random."""
+    """Does what traffic does, at random, and writes a dot to *told* after each step."""
 
-    def __init__(self, store: CacheStore, seed: int) -> None:
+    def __init__(self, store: CacheStore, seed: int, told: int, clock: IReactorTime) -> None:
         self._store = store
         self._random = random.Random(seed)
+        self._told = told
+        self._clock = clock
 
-    async def run(self, clock: IReactorTime) -> None:
-        """Take STEPS steps, and go on with it until the end."""
-        step = 0
+    async def run(self) -> None:
+        """Go on with it until the end."""
         while True:
-            step += 1
             await self._step()
-            os.write(1, b".")
-            await deferLater(clock, self._random.choice((0, 0, 0.003)), lambda: None)
+            os.write(self._told, b".")
+            await self._rest()
+
+    async def _rest(self) -> None:
+        await deferLater(self._clock, self._random.choice((0, 0, 0.003)), lambda: None)
 
     async def _step(self) -> None:
         chance = self._random
@@ -74,10 +83,10 @@ class Filling:
         if action < 3:
             self._store.put(key, head, content_of(tag, total))
         elif action < 6 or not known:
-            self._grow(key, tag, None)
+            await self._grow(key, tag, None)
         elif action == 6:
             part = next((each for each in known if not each.is_complete), None)
-            self._grow(key, part.stored.fields.combined[b"etag"] if part else tag, part)
+            await self._grow(key, part.stored.fields.combined[b"etag"] if part else tag, part)
         elif action == 7:
             self._store.remove(known[0])
         elif action == 8:
@@ -86,7 +95,7 @@ class Filling:
         else:
             await self._store.purge(key=key)
 
-    def _grow(self, key: bytes, tag: bytes, part: Entry | None) -> None:
+    async def _grow(self, key: bytes, tag: bytes, part: Entry | None) -> None:
         total = LONGEST if part is None or part.stored.total is None else part.stored.total
         start = 0 if part is None else part.extents[0][1]
         head = stored(tag, total, arrived_at=time.time())
@@ -98,27 +107,30 @@ class Filling:
         with contextlib.suppress(StoreFull):  # eviction hasn't come so far
             for place in range(start, end, 50_000):
                 body.write(content[place : min(place + 50_000, end)])
+                await self._rest()
             if end < total:
                 body.suspend()
             else:
                 body.finish()
 
 
-def main(folder: str, seed: str) -> None:
+def fill(folder: str, seed: int, told: int) -> None:
     """Fill until killed."""
-    assert IReactorThreads.providedBy(reactor)
-    assert IReactorCore.providedBy(reactor)
-    threads, clock = reactor, IReactorTime(reactor)
+    # Its own: processes that are forked would share the epoll of one that is installed.
+    reactor = EPollReactor()
+    clock = IReactorTime(reactor)
 
     def in_thread(job: Callable[[], _T], /) -> Deferred[_T]:
-        done: Deferred[_T] = deferToThreadPool(threads, threads.getThreadPool(), job)
+        done: Deferred[_T] = deferToThreadPool(reactor, reactor.getThreadPool(), job)
         return done
 
     store = CacheStore(Path(folder), LIMITS, in_thread, clock, time.time)
 
     def begin() -> None:
         store.start()
-        Deferred.fromCoroutine(Filling(store, int(seed)).run(clock)).addErrback(fail)
+        for number in range(AT_ONCE):
+            filling = Filling(store, AT_ONCE * seed + number, told, clock)
+            Deferred.fromCoroutine(filling.run()).addErrback(fail)
 
     def fail(failure: object) -> None:
         os.write(2, str(failure).encode())
@@ -128,5 +140,33 @@ def main(folder: str, seed: str) -> None:
     reactor.run()
 
 
+def forked(folder: str, seed: int, told: int) -> int:
+    """Begin to fill in a process; return its id."""
+    pid = os.fork()
+    if not pid:
+        try:
+            fill(folder, seed, told)
+        finally:
+            os._exit(1)
+    return pid
+
+
+def fill_and_kill(folder: str, seed: int, steps: int, workers: int) -> None:
+    """Let *workers* fill; kill them when they have taken *steps*, and see that nobody had ended."""
+    dots, told = os.pipe()
+    pids = [forked(folder, seed + number, told) for number in range(workers)]
+    os.close(told)
+    taken = 0
+    while taken < steps and (more := os.read(dots, steps - taken)):
+        taken += len(more)
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    ended = {os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids}
+    os.close(dots)
+    assert (taken, ended) == (steps, {-signal.SIGKILL})
+
+
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    for line in sys.stdin:
+        fill_and_kill(*json.loads(line))
+        print("killed", flush=True)

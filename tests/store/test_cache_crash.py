@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import json
 import random
-import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,27 +19,30 @@ ROOT = Path(__file__).parents[2]
 ROUNDS = 10
 
 
-def fill_and_kill(folder: Path, seed: int, steps: int, workers: int = 1) -> None:
-    """Run processes that fill the store in *folder*; kill them when one has taken *steps*."""
-    command = [sys.executable, "-m", "tests.store.crashing", str(folder)]
-    processes = [
-        subprocess.Popen(
-            [*command, str(seed + number)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        for number in range(workers)
-    ]
-    try:
-        output = processes[0].stdout
-        assert output is not None
-        taken = 0
-        while taken < steps and (dots := os.read(output.fileno(), steps - taken)):
-            taken += len(dots)
-    finally:
-        for process in processes:
-            process.send_signal(signal.SIGKILL)
-        errors = [process.communicate()[1] for process in processes]
-    assert errors == [b""] * workers
-    assert taken == steps
+Kill = Callable[[Path, int, int, int], None]
+
+
+@pytest.fixture(scope="module")
+def fill_and_kill() -> Iterator[Kill]:
+    """What fills the store in a folder, from a seed, and kills who does it after so many steps."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.store.crashing"],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        asked, answers = process.stdin, process.stdout
+        assert asked is not None
+        assert answers is not None
+
+        def ask(folder: Path, seed: int, steps: int, workers: int) -> None:
+            asked.write(json.dumps([str(folder), seed, steps, workers]) + "\n")
+            asked.flush()
+            assert answers.readline() == "killed\n", "it has said why on standard error"
+
+        yield ask
+        asked.close()
 
 
 def served_right(running: Bench) -> int:
@@ -59,12 +62,14 @@ def served_right(running: Bench) -> int:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_everything_served_after_kills_is_as_it_was_stored(tmp_path: Path, workers: int) -> None:
+def test_everything_served_after_kills_is_as_it_was_stored(
+    tmp_path: Path, fill_and_kill: Kill, workers: int
+) -> None:
     """kill -9 amid fills and evictions, again and again on the same folder, damages nothing."""
     seed = random.randrange(1 << 30)
     chance = random.Random(seed)
     found = 0
-    for number in range(ROUNDS // workers):
+    for number in range(ROUNDS):
         steps = chance.randrange(1, 2 * crashing.STEPS)
         fill_and_kill(tmp_path, seed + 100 * number, steps, workers)
         with bench(tmp_path, crashing.LIMITS) as running:
@@ -74,12 +79,12 @@ def test_everything_served_after_kills_is_as_it_was_stored(tmp_path: Path, worke
             assert not left, f"seed {seed}"
             usage = running.store.statistics()
             assert usage.disk <= usage.disk_limit * 1.5
-    assert found > ROUNDS // workers, f"seed {seed}"
+    assert found > ROUNDS, f"seed {seed}"
 
 
-def test_rows_and_files_agree_after_a_kill(tmp_path: Path) -> None:
+def test_rows_and_files_agree_after_a_kill(tmp_path: Path, fill_and_kill: Kill) -> None:
     """After the start has put things in order, each body has a row and each row has a body."""
-    fill_and_kill(tmp_path, 7, 120)
+    fill_and_kill(tmp_path, 7, 120, 1)
     with bench(tmp_path, crashing.LIMITS) as running:
         running.settle(3)
         rows = {entry.id for entry in running.store.entries()}

@@ -15,8 +15,9 @@ from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 
 from proxyapp.store.bodies import OpenBody
 from proxyapp.store.entry import Entry, EntryGone
+from proxyapp.store.kept import ROUND, KeptBodies
 from proxyapp.store.opening import Opening
-from tests.store.stores import KEY, Bench, bench, stored
+from tests.store.stores import KEY, Bench, bench, result, stored
 
 _T = TypeVar("_T")
 LONG = b"x" * 100_000
@@ -30,7 +31,8 @@ class Scene:
         self.loaded: list[bytes] = []
         self.jobs: list[Callable[[], None]] = []
         folder = running.store._library._disk.folder  # type: ignore[attr-defined]
-        self.opening = Opening(folder, self._in_thread, self._remove, self._load)
+        self.kept = KeptBodies(self._in_thread, running.clock)
+        self.opening = Opening(folder, self._in_thread, self._remove, self._load, self.kept)
 
     def _in_thread(self, job: Callable[[], _T], /) -> Deferred[_T]:
         done: Deferred[_T] = Deferred()
@@ -67,9 +69,11 @@ def running(tmp_path: Path) -> Iterator[Bench]:
 
 
 @pytest.fixture
-def scene(running: Bench) -> Scene:
-    """Return a scene."""
-    return Scene(running)
+def scene(running: Bench) -> Iterator[Scene]:
+    """Yield a scene."""
+    found = Scene(running)
+    yield found
+    found.opening.close()
 
 
 def entries(running: Bench) -> tuple[Entry, Entry]:
@@ -155,6 +159,21 @@ def test_short_of_descriptors_nothing_is_begun(running: Bench) -> None:
     """Nor does it fail."""
     with no_descriptors():
         assert running.store.begin(KEY, stored(), None) is None
+
+
+def test_a_long_body_is_soon_opened_again(running: Bench, scene: Scene) -> None:
+    """Nobody waits for a thread then, until it wasn't asked for during a round."""
+    _, long = entries(running)
+    first = scene.opened(long)
+    assert isinstance(first, OpenBody)
+    first.close()
+    path_of(running, long).unlink()
+    again = result(scene.opening.opened(long))
+    assert os.pread(again.descriptor, len(LONG), again.offset) == LONG
+    again.close()
+    running.clock.pump([ROUND, ROUND])
+    scene.jobs.pop()()  # closes it
+    assert isinstance(scene.opened(long), EntryGone)
 
 
 def test_who_does_not_wait_leaves_nothing_open(running: Bench, scene: Scene) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from proxyapp.store.entry import EntryGone
-from proxyapp.store.tokens import SLOTS, Tokens
+from proxyapp.store.tokens import SLOTS, Tokens, slot_of
 from tests.store.stores import KEY, Bench, bench, result, stored
 
 LONG = b"x" * 100_000
@@ -161,13 +161,13 @@ def test_tokens(tmp_path: Path) -> None:
     path = str(tmp_path / "tokens")
     mine, yours = Tokens(path), Tokens(path)
     keys = [b"http://example.com/%d" % number for number in range(100)]
-    before = {key: yours.of(key) for key in keys}
-    assert {key: mine.of(key) for key in keys} == before
+    before = {key: yours.slots[slot_of(key)] for key in keys}
+    assert {key: mine.slots[slot_of(key)] for key in keys} == before
     mine.renew([keys[0]])
-    assert yours.of(keys[0]) == mine.of(keys[0]) != before[keys[0]]
-    assert sum(yours.of(key) != before[key] for key in keys) <= 3
+    assert yours.slots[slot_of(keys[0])] == mine.slots[slot_of(keys[0])] != before[keys[0]]
+    assert sum(yours.slots[slot_of(key)] != before[key] for key in keys) <= 3
     yours.renew_all()
-    assert all(mine.of(key) != before[key] for key in keys)
+    assert all(mine.slots[slot_of(key)] != before[key] for key in keys)
     mine.close()
     yours.close()
     assert os.path.getsize(path) == 8 * SLOTS

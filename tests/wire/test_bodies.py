@@ -136,8 +136,8 @@ def test_small_chunks_without_extensions_pass() -> None:
 def test_small_pieces_cost_linear_time(data: bytes) -> None:
     """A large chunk byte by byte, and a long trailer likewise; nothing is gathered or rescanned."""
     decoder = ChunkedDecoder()
-    decoder.decode(data)
-    for _ in range(16_000 if data[:1] == b"0" else 1_000_000):
+    decoder.decode(data if data[:1] == b"0" else data + b"x" * (64 << 20))
+    for _ in range(16_000):
         decoder.decode(b"x")
     assert not decoder.complete
 

@@ -68,7 +68,10 @@ def test_two_lengths_are_refused_even_where_they_agree() -> None:
 BAD_CODINGS: list[tuple[list[bytes], type[errors.ClientFault]]] = [
     ([b""], errors.BadRequest),
     ([b"gzip"], errors.BadRequest),
-    ([b"identity"], errors.BadRequest),
+    ([b"GZip"], errors.BadRequest),
+    ([b"nothing, identity"], errors.BadRequest),
+    ([b"nothing", b"identity"], errors.BadRequest),
+    ([b"nothing;q=1"], errors.BadRequest),
     ([b"xchunked"], errors.BadRequest),
     ([b"chunked;q=1"], errors.BadRequest),
     ([b'"chunked"'], errors.BadRequest),
@@ -94,6 +97,19 @@ def test_only_one_final_chunked_is_read(
     assert type(raised.value) is error
     with pytest.raises(errors.ClientFault):
         framing.response_framing(response(fields), b"GET")
+
+
+@pytest.mark.parametrize("name", [b"identity", b"Identity", b"0zO4vd3Uv", b"nothing"])
+def test_a_made_up_coding(name: bytes) -> None:
+    """A response with it is read until close (section 6.3); where two may differ it is refused."""
+    fields = [coding(name)]
+    for faulty in (response([*fields, length(b"5")]), response(fields, minor=0)):
+        with pytest.raises(errors.BadRequest):
+            framing.response_framing(faulty, b"GET")
+    with pytest.raises(errors.BadRequest):
+        framing.request_framing(request(fields))
+    assert framing.response_framing(response(fields), b"GET") is UNTIL_CLOSE
+    assert framing.response_framing(response(fields), b"HEAD") is NO_BODY
 
 
 @pytest.mark.parametrize(

@@ -26,11 +26,16 @@ class Told(Notifier):
         self.said.append(message)
 
 
-def worker(heard_at: float = 0.0, is_over: bool = True) -> mock.Mock:
-    """Return a worker that last said something at this time."""
+def worker(is_over: bool = True) -> mock.Mock:
+    """Return a worker that answers nothing."""
     made = mock.Mock(spec=WorkerProcess)
-    made.name, made.heard_at, made.counts = "worker 1 (7)", heard_at, Counts(5, 2)
+    made.name, made.unanswered, made.counts = "worker 1 (7)", 0, Counts(5, 2)
     made.startup = SimpleNamespace(is_over=is_over)
+
+    def ask() -> None:
+        made.unanswered += 1
+
+    made.ask_counts.side_effect = ask
     return made
 
 
@@ -57,11 +62,19 @@ def test_worker_that_hangs() -> None:
     rounds(clock, Told(), hung, fine)
     with capturedLogs() as events:
         while clock.seconds() <= HUNG_AFTER:
-            fine.heard_at = clock.seconds()
+            fine.unanswered = 0
             clock.advance(INTERVAL)
     assert hung.kill.called
     assert not fine.kill.called
     assert [event["name"] for event in events] == ["worker 1 (7)"]
+
+
+def test_master_that_hung() -> None:
+    """Where the master itself couldn't run for long, no worker is to blame."""
+    clock, one = Clock(), worker()
+    rounds(clock, Told(), one)
+    clock.advance(10 * HUNG_AFTER)
+    assert not one.kill.called
 
 
 def test_worker_that_starts() -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
 from proxyapp import config
+from proxyapp.rules.parents import DirectHosts, Parent, Ways
 from proxyapp.rules.question import Question
+from proxyapp.rules.record import Record
+from proxyapp.wire.target import Origin
 from proxyapp.workers.messages import BadMessage, Message, from_line, to_line
-from proxyapp.workers.tunnels import Refusal, Tunnel, refusals_from, tunnels_from
+from proxyapp.workers.tunnels import Refusal, Tunnel, refusals_from, tunnel_of, tunnels_from
 from proxyapp.workers.verdicts import Verdicts
 
 _PORTS = {"proxy": [3128], "site": [8080]}
@@ -58,6 +62,21 @@ def test_broken(found: dict[str, object]) -> None:
         tunnels_from(Message("judge", {"tunnels": [found]}))  # type: ignore[dict-item,list-item]
     with pytest.raises(BadMessage):
         refusals_from(Message("judged", {"refused": [found]}))  # type: ignore[dict-item,list-item]
+
+
+def test_address_of_a_tunnel() -> None:
+    """A tunnel has the address that was dialled for it, but not that of a parent proxy."""
+    turn, connection = mock.Mock(), mock.Mock()
+    turn.request.target.origin = Origin("http", "example.com", 443)
+    turn.request.head.method = b"CONNECT"
+    turn.record = Record(client_host="192.168.7.9", service="tunnel", upstream="[2001:db8::1]:443")
+    connection.turn = turn
+    ways = Ways((), DirectHosts(()))
+    assert tunnel_of(1, connection, ways) == tunnel(address="2001:db8::1")
+    parent = Parent("http", "10.0.0.1", 3128)
+    assert tunnel_of(1, connection, Ways((parent,), DirectHosts(()))) == tunnel(address="")
+    connection.turn = None
+    assert tunnel_of(1, connection, ways) is None
 
 
 @pytest.mark.parametrize(

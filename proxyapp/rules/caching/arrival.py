@@ -14,8 +14,8 @@ from proxyapp.wire.messages import RequestHead, ResponseHead
 _TROUBLE = frozenset((500, 502, 503, 504))
 # They ask for patience.
 _LATER = _TROUBLE | frozenset((408, 425, 429))
-# They are about the request, the client or the moment, and not about the resource.
-_SAYS_NOTHING = frozenset((401, 407, 408, 412, 416, 417, 421, 425, 426, 428, 429, 431, 511))
+# A 304 is about the resource.
+_SAYS_NOTHING = storing.OF_THE_MOMENT - {304}
 
 
 class Fate(enum.Enum):

@@ -21,7 +21,6 @@ def cache_status(
     ttl: float | None = None,
     stored: bool = False,
     collapsed: bool = False,
-    key: bytes = b"",
     detail: bytes = b"",
 ) -> bytes:
     """Return the Cache-Status line of the cache called *name* (RFC 9211 section 2).
@@ -31,7 +30,7 @@ def cache_status(
     that it was kept, and *collapsed* that it was shared with other requests. *ttl* is for how many
     seconds more it is fresh, less than 0 if it isn't. Zero and empty say nothing.
     """
-    if hit and ttl is not None and not (key or detail):
+    if hit and ttl is not None and not detail:
         return b"Cache-Status: %b; hit; ttl=%d" % (_item(name), _number(ttl))
     parameters = (
         (hit, b"hit"),
@@ -40,7 +39,6 @@ def cache_status(
         (ttl is not None, b"ttl=%d" % _number(ttl or 0.0)),
         (stored, b"stored"),
         (collapsed, b"collapsed"),
-        (key, b"key=" + _quoted(key)),
         (detail, b"detail=" + _item(detail)),
     )
     said = [text for is_said, text in parameters if is_said]
@@ -49,7 +47,7 @@ def cache_status(
 
 def age_line(seconds: float) -> bytes:
     """Return the Age line (RFC 9111 section 5.1)."""
-    return b"Age: %d" % max(0, _number(seconds))
+    return b"Age: %d" % max(0.0, seconds)
 
 
 def _number(seconds: float) -> int:
@@ -59,9 +57,7 @@ def _number(seconds: float) -> int:
 
 @functools.lru_cache(maxsize=256)
 def _item(text: bytes) -> bytes:
-    return text if _TOKEN.fullmatch(text) else _quoted(text)
-
-
-def _quoted(text: bytes) -> bytes:
+    if _TOKEN.fullmatch(text):
+        return text
     text = _UNSAFE.sub(lambda each: b"%%%02X" % each[0][0], text)
     return b'"%b"' % text.replace(b"\\", b"\\\\").replace(b'"', b'\\"')

@@ -7,6 +7,7 @@ in so many words that it is for sharing: `public`, or an explicit lifetime. Neve
 
 from __future__ import annotations
 
+import math
 import re
 
 from proxyapp import errors
@@ -29,7 +30,7 @@ _UNDERSTOOD = frozenset(
 )
 # These say something of one client, its credentials, its request or the moment (RFC 9110 section
 # 15.5, RFC 6585 section 7), and no lifetime makes that true for others. 304 updates what is there.
-_OF_THE_MOMENT = frozenset((304, 401, 407, 408, 412, 416, 417, 421, 425, 426, 428, 429, 431, 511))
+OF_THE_MOMENT = frozenset((304, 401, 407, 408, 412, 416, 417, 421, 425, 426, 428, 429, 431, 511))
 # Allows to share what was fetched with credentials (section 3.5).
 _SHAREABLE = frozenset((b"public", b"must-revalidate"))
 _COOKIES = frozenset((b"set-cookie", b"set-cookie2"))
@@ -99,7 +100,7 @@ def _answers_get_too(request: RequestHead, response: ResponseHead, said: Directi
 
 def _refusal_for_status(request: RequestHead, response: ResponseHead, said: Directives) -> str:
     status = response.status
-    if status < 200 or status in _OF_THE_MOMENT:
+    if status < 200 or status in OF_THE_MOMENT:
         return f"an answer of status {status} is for one request"
     if status == 206:
         if b"range" not in request.fields or part_of(response) is None:
@@ -107,8 +108,18 @@ def _refusal_for_status(request: RequestHead, response: ResponseHead, said: Dire
         status = 200
     if b"must-understand" in said.flags:
         # Section 5.2.2.3: then no-store is for those who don't.
-        return "" if status in _UNDERSTOOD else f"status {status} must be understood"
-    return "no-store" if b"no-store" in said.flags else ""
+        if status not in _UNDERSTOOD:
+            return f"status {status} must be understood"
+    elif b"no-store" in said.flags:
+        return "no-store"
+    if status in freshness.HEURISTICALLY_CACHEABLE or _is_allowed(response.fields, said):
+        return ""
+    return f"nothing says that an answer of status {status} may be stored"
+
+
+def _is_allowed(fields: Fields, said: Directives) -> bool:
+    """Does it say in any way that caches may store it, be it for no time at all?"""
+    return b"public" in said.flags or freshness.explicit_lifetime(fields, said, 0.0) is not None
 
 
 def _refusal_for_privacy(
@@ -131,7 +142,8 @@ def _is_explicit(fields: Fields, said: Directives) -> bool:
     """Does the origin itself allow to share it, for some time at least?"""
     if b"public" in said.flags:
         return True
-    return bool(freshness.explicit_lifetime(fields, said, 0.0))
+    # Without Date nobody knows here whether Expires has passed.
+    return bool(freshness.explicit_lifetime(fields, said, math.inf))
 
 
 def _refusal_for_use(

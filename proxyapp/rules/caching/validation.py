@@ -22,7 +22,7 @@ _UNCHANGED = frozenset(
 # differ by more.
 _SURELY_PAST = 60
 # Answers to HEAD that are about the request, or the origin's dislike of HEAD.
-_SAYS_NOTHING = (304, 401, 405, 407, 408, 429)
+_SAYS_NOTHING = storing.OF_THE_MOMENT | {405}
 
 
 def condition_lines(stored: Stored) -> list[bytes]:

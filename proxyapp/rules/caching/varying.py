@@ -28,8 +28,10 @@ def select(
 
     *of* says what is stored of each. Of several that match the latest is taken (section 4.1).
     """
-    if len(variants) == 1 and not of(variants[0]).varying:
-        return variants[0]
+    if len(variants) == 1:
+        only = of(variants[0])
+        is_other = only.varying and _rank(request.fields, only) is None
+        return None if is_other else variants[0]
     matching = []
     for variant in variants:
         stored = of(variant)
@@ -45,7 +47,7 @@ def _rank(fields: Fields, stored: Stored) -> int | None:
     rank = 1
     for name, value in stored.varying:
         given = fields.combined.get(name)
-        if (None if given is None else normalised(name, given)) == value:
+        if given == value or (given is not None and normalised(name, given) == value):
             continue
         if given is None or name != b"accept-language" or not _is_preferred(given, stored):
             return None

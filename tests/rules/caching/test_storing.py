@@ -98,6 +98,8 @@ def test_expires_without_date() -> None:
     head = response(dated(b"Expires", 10), is_dated=False)
     assert not storing.refusal(request(), head, DEFAULT)
     assert not storing.refusal(request(), response(dated(b"Expires", 10), b"Date: foo"), DEFAULT)
+    cookie = response(dated(b"Expires", -10), ETAG, COOKIE, is_dated=False)
+    assert storing.refusal(request(), cookie, DEFAULT)
 
 
 @pytest.mark.parametrize(
@@ -112,6 +114,16 @@ def test_expires_without_date() -> None:
 def test_statuses_with_a_lifetime(status: int, is_stored: bool) -> None:
     """Any final status may be stored with a lifetime, but for those about one request."""
     assert (not storing.refusal(request(), response(AN_HOUR, status=status), DEFAULT)) is is_stored
+
+
+@pytest.mark.parametrize("status", [201, 302, 307, 400, 403, 500, 503, 599])
+def test_statuses_without_a_lifetime(status: int) -> None:
+    """A validator alone lets only what may have a heuristic lifetime be stored."""
+    for control in (b"no-cache", b"must-revalidate", b"must-understand"):
+        head = response(ETAG, CHANGED_YESTERDAY, b"Cache-Control: " + control, status=status)
+        assert storing.refusal(request(), head, DEFAULT)
+    for line in (b"Cache-Control: public", b"Cache-Control: max-age=0", b"Expires: 0"):
+        assert not storing.refusal(request(), response(ETAG, line, status=status), DEFAULT)
 
 
 @pytest.mark.parametrize(

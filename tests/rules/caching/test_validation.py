@@ -237,7 +237,7 @@ def test_head_of_another_state(head: ResponseHead) -> None:
     assert validation.freshened_by_head(entry, head, NOW, NOW) is None
 
 
-@pytest.mark.parametrize("status", [304, 401, 405, 407, 408, 429, 500, 501, 503, 504])
+@pytest.mark.parametrize("status", [304, 401, 405, 407, 408, 412, 429, 500, 501, 503, 504])
 def test_head_that_says_nothing(status: int) -> None:
     """A failed HEAD changes nothing."""
     entry = stored(AN_HOUR)
