@@ -20,7 +20,7 @@ _SIGNATURE = re.compile(
 
 def masked(url: bytes) -> bytes:
     """Replace user names, passwords and signatures in *url*; tokens stand in any of the places."""
-    if b"ignature" in url:
+    if b"signature" in url.lower():
         url = _SIGNATURE.sub(rb"\1***", url)
     if b"@" not in url and b"%40" not in url:
         return url

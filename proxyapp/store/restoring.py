@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
@@ -120,36 +120,30 @@ class Restoring:
     async def _restore(self) -> None:
         done = Restored()
         with self._folder.lock(_LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB):
-            await self._check()
-            rebooted = await self._in_thread(lambda: is_rebooted(self._folder))
-            state = await self._writing.run(lambda disk: disk.marks.get(STATE))
-            if rebooted and state != STOPPED:
-                await self._distrust(done)
+            left = await self._writing.run(look)
+            await self._check(left)
+            if left.is_rebooted and left.state != STOPPED:
+                await self._distrust(left.unsure, done)
             await self._in_chunks(folder.growing(self._folder), partial(adopt, done=done))
             files = await self._in_thread(lambda: set(folder.bodies(self._folder)))
             rows = await self._writing.run(lambda disk: disk.index.ids())
             await self._in_chunks(files - rows, partial(restore, done=done))
             await self._in_chunks(rows - files, partial(forget, done=done))
             await self._writing.run(lambda disk: disk.marks.forget_tags())
-            if rebooted and not self._is_stopped:
+            if left.is_rebooted and not self._is_stopped:
                 await self._in_thread(lambda: note_boot(self._folder))
         if done.found or done.removed or done.lost:
             _log.info("the cache was put in order: {done}", done=done)
 
-    async def _check(self) -> None:
+    async def _check(self, left: Left) -> None:
         """Read the index if somebody was killed who wrote it; a broken one is left."""
-        state = await self._writing.run(lambda disk: disk.marks.get(STATE))
-        path = await self._writing.run(lambda disk: disk.path)
-        if state == OPEN and not await self._in_thread(lambda: index.is_sound(path)):
+        if left.state == OPEN and not await self._in_thread(lambda: index.is_sound(left.path)):
             await self._writing.run(lambda disk: disk.renew())
             self._renewed()
 
-    async def _distrust(self, done: Restored) -> None:
+    async def _distrust(self, unsure: list[int], done: Restored) -> None:
         """Remove what was written so late that a power cut may have kept it from the disk."""
-        times = await self._in_thread(lambda: folder.times(self._folder))
-        since = max(times.values(), default=0.0) - _UNSURE
-        late = [number for number, time in times.items() if time > since]
-        await self._in_chunks(late, partial(remove, done=done))
+        await self._in_chunks(unsure, partial(remove, done=done))
         await self._in_chunks(folder.growing(self._folder), partial(remove_growing, done=done))
 
     async def _in_chunks(
@@ -166,6 +160,27 @@ def _bound(job: Callable[[Disk, list[int]], None], chunk: list[int]) -> Callable
 
 
 # --- In the writing thread ---
+
+
+class Left(NamedTuple):
+    """What was left to us: index and its mark, and bodies that a power cut may have damaged."""
+
+    path: str
+    state: str
+    is_rebooted: bool
+    unsure: list[int]
+
+
+def look(disk: Disk) -> Left:
+    """Look at what is there, before anything of ours is: that would be the latest, and trusted."""
+    state, rebooted = disk.marks.get(STATE), is_rebooted(disk.folder)
+    times: dict[int, float] = {}
+    if rebooted and state != STOPPED:
+        with disk.folder.alone():
+            times = folder.times(disk.folder)
+    since = max(times.values(), default=0.0) - _UNSURE
+    unsure = [number for number, time in times.items() if time > since]
+    return Left(disk.path, state, rebooted, unsure)
 
 
 def adopt(disk: Disk, numbers: list[int], done: Restored) -> None:

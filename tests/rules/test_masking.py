@@ -17,6 +17,7 @@ from proxyapp.rules.masking import masked
         (b"http://s/x?X-Amz-Signature=1%2B2#f", b"http://s/x?X-Amz-Signature=***#f"),
         (b"/f?url=s%3FSignature%3Da%2Bb%26x", b"/f?url=s%3FSignature%3D***%26x"),
         (b"/fetch?url=http://u:p@a/&signature=1", b"/fetch?url=http://***@a/&signature=***"),
+        (b"/f?SIGNATURE=0ab1", b"/f?SIGNATURE=***"),
         (b"/signature=1", b"/signature=1"),
         (b"/a?about=signature", b"/a?about=signature"),
     ],
