@@ -31,46 +31,11 @@ appliance_reactor.install()
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
-# Minutes of processes that start, stop and are replaced, and of packages that are built.
-EXTENDED = (
-    "tests/packaging/",
-    "tests/cache/test_cache_end_to_end_nasty.py",
-    "tests/store/test_cache_crash.py",
-    "tests/test_end_to_end_cache_tools.py",
-    "tests/test_end_to_end_parents.py",
-    "tests/test_end_to_end_reload.py",
-    "tests/test_end_to_end_rotation.py",
-    "tests/test_end_to_end_systemd.py",
-    "tests/test_end_to_end_upgrade.py",
-    "tests/test_end_to_end_workers.py",
-)
-
 # A closed connection is gone after a turn or two of the reactor, what lies in a cycle when the
 # collector has been there, a thread a moment later.
 _PATIENCE_STEPS = 400
 _STEP = 0.005
 _TURNS = 2
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add --extended."""
-    parser.addoption("--extended", action="store_true", help="run what takes minutes, too")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip what takes minutes, unless it is asked for."""
-    if config.getoption("--extended"):
-        return
-    skip = pytest.mark.skip(reason="it takes minutes: pytest --extended runs it")
-    for item in items:
-        if item.nodeid.startswith(EXTENDED):
-            item.add_marker(skip)
-
-
-def pytest_collection_finish() -> None:
-    """Keep the collector off the thousands of tests: going through them takes half a second."""
-    gc.collect()
-    gc.freeze()
 
 
 @implementer(ILogObserver)

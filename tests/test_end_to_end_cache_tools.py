@@ -239,7 +239,7 @@ def test_ctrl_c_stops_the_fetch(gateway: Gateway) -> None:
     assert waiting.stdin is not None
     waiting.stdin.write(f"{gateway.url}/slow\n")
     waiting.stdin.flush()
-    wait_for(lambda: gateway.origin.served.visits, "visit")
+    wait_for(lambda: [v for v in gateway.origin.served.visits if v.target == b"/slow"], "visit")
     waiting.send_signal(signal.SIGINT)
     _, complaints = waiting.communicate(timeout=30)
     assert (waiting.returncode, complaints) == (INTERRUPTED, "")

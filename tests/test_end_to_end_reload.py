@@ -217,5 +217,6 @@ def test_long_request_is_finished(service: Running, connect: Connect) -> None:
     talk.send(b"st: h\r\n\r\n")
     answer = talk.response()
     assert answer.status == 200
-    assert answer.head.all(b"connection") == [b"close"]
+    # The old worker may hear a moment later than we that it is relieved; it closes anyway.
+    assert answer.head.all(b"connection") in ([], [b"close"])
     assert talk.rest() == b""
