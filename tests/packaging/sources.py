@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -52,6 +53,11 @@ def copy(folder: Path) -> Path:
     return target
 
 
+def _environ() -> dict[str, str]:
+    """Return an environment in which only what is installed is found: pytest-xdist adds to it."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+
 class Underway:
     """A command that runs while something else is done; what it says goes to files in *folder*."""
 
@@ -65,6 +71,7 @@ class Underway:
             self._process = subprocess.Popen(
                 [str(part) for part in command],
                 cwd=cwd,
+                env=_environ(),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
