@@ -40,6 +40,8 @@ def is_refused(running: Running) -> bool:
         socket.create_connection(("127.0.0.1", running.proxy), 5).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:
+        pass  # the socket was closed while it was shaking our hand
     return False
 
 

@@ -100,6 +100,7 @@ def run(
     done = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
+        env=_environ(),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
 import sys
 import sysconfig
 import tarfile
@@ -135,9 +134,9 @@ def installed(request: pytest.FixtureRequest, built: Path, tmp_path: Path) -> Pa
     ]
     package = built / f"proxyapp-{sources.version()}{request.param}"
     sources.run([*pip, "install", "--no-deps", package])
-    purelib = subprocess.check_output(
-        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True
-    ).strip()
+    purelib = sources.run(
+        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    ).stdout.strip()
     ours = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     Path(purelib, "borrowed.pth").write_text("\n".join(sorted(ours)) + "\n")
     return python
