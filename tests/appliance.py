@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -217,6 +218,17 @@ def wait_for(look: Callable[[], _Found], what: str) -> _Found:
         assert time.monotonic() < deadline, f"there is no {what}"
         time.sleep(_STEP)
     return found
+
+
+def is_refused(port: int) -> bool:
+    """Does nobody listen on *port* any more?"""
+    try:
+        socket.create_connection(("127.0.0.1", port), 5).close()
+    except ConnectionRefusedError:
+        return True
+    except ConnectionResetError:
+        pass  # the socket was closed between the connection and its acceptance: look again
+    return False
 
 
 def spawn(folder: Path, *arguments: str) -> subprocess.Popen[str]:

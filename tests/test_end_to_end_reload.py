@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.appliance import Running, start, wait_for
+from tests.appliance import Running, is_refused, start, wait_for
 from tests.conftest import Connect, StartAppliance
 from tests.fleet import (
     Load,
@@ -52,15 +52,6 @@ def echoes(talk: Talk) -> bool:
     """Does the tunnel to `shout` still carry bytes both ways?"""
     talk.send(b"hello")
     return talk.exactly(5) == b"HELLO"
-
-
-def is_refused(port: int) -> bool:
-    """Does nobody listen on *port* any more?"""
-    try:
-        socket.create_connection(("127.0.0.1", port), 5).close()
-    except ConnectionRefusedError:
-        return True
-    return False
 
 
 @pytest.mark.parametrize(("workers", "times"), [(1, 10), (2, 2)])

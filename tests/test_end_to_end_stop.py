@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import signal
-import socket
 import threading
 
 import pytest
 
-from tests.appliance import Running, wait_for
+from tests.appliance import is_refused, wait_for
 from tests.conftest import Connect, StartAppliance
 from tests.fleet import said, wait_for_children, write_ini
 from tests.origin import Origin, Routes, Visit, fixed, shout, silent
@@ -34,17 +33,6 @@ def open_tunnel(talk: Talk, authority: str) -> None:
     assert talk.response(b"CONNECT").status == 200
 
 
-def is_refused(running: Running) -> bool:
-    """Does nobody listen on the proxy's port any more?"""
-    try:
-        socket.create_connection(("127.0.0.1", running.proxy), 5).close()
-    except ConnectionRefusedError:
-        return True
-    except ConnectionResetError:
-        pass  # the socket was closed while it was shaking our hand
-    return False
-
-
 @each_way
 def test_all_comes_to_an_end(
     start_appliance: StartAppliance, connect: Connect, origin: Origin[Routes], workers: int
@@ -62,7 +50,7 @@ def test_all_comes_to_an_end(
         ask(talk, origin)
         open_tunnel(tunnel, far.authority)
         running.send_signal(signal.SIGTERM)
-        wait_for(lambda: is_refused(running), "refusal")
+        wait_for(lambda: is_refused(running.proxy), "refusal")
         assert idle.rest() == b""
         go_on.set()
         answer = talk.response()
@@ -107,7 +95,7 @@ def test_second_signal(
         ask(talk, origin)
         open_tunnel(tunnel, far.authority)
         running.send_signal(signal.SIGTERM)
-        wait_for(lambda: is_refused(running), "refusal")
+        wait_for(lambda: is_refused(running.proxy), "refusal")
         running.send_signal(signal.SIGTERM)
         assert running.process.wait(20) == 0
         running.lines(2)
