@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+
 from proxyapp import errors
 from proxyapp.cache import serving
 from proxyapp.cache.alone import Alone
@@ -13,7 +15,7 @@ from proxyapp.cache.following import follow
 from proxyapp.cache.serving import Why
 from proxyapp.cache.wanted import Means, Passed, Place, Places, Ready
 from proxyapp.cache.witness import Witness
-from proxyapp.exchange import Reply, Request
+from proxyapp.exchange import ANSWERED, Reply, Request
 from proxyapp.rules.caching import parts, reuse, varying
 from proxyapp.rules.caching.reuse import Use
 from proxyapp.rules.caching.rules import CacheRules
@@ -37,20 +39,29 @@ class CachingProxy:
     def __repr__(self) -> str:
         return f"<CachingProxy {self._fetches!r}>"
 
-    async def respond(self, request: Request, reply: Reply) -> None:
-        """See Responder."""
+    def respond(self, request: Request, reply: Reply) -> Coroutine[object, object, None]:
+        """See Responder.
+
+        Not a coroutine of its own: what is in memory is sent at once.
+        """
         head, origin = request.head, request.target.origin
         assert origin is not None
         place = self._places.of(origin, request.target.path)
         is_off = place.rule.policy.is_off or request.framing is not NO_BODY
         is_plain = reuse.is_plain(head)
         if is_off or not (is_plain or reuse.may_look_up(head)):
-            await self._pass(request, reply, place)
-            return
+            return self._pass(request, reply, place)
         variants = self._means.store.variants(place.key)
         entry = varying.select(head, variants, _stored_of) if variants else None
         if entry is not None and is_plain and _hit(self._means, entry, reply, place):
-            return
+            return ANSWERED
+        return self._respond(request, reply, place, entry, is_plain)
+
+    async def _respond(
+        self, request: Request, reply: Reply, place: Place, entry: Entry | None, is_plain: bool
+    ) -> None:
+        """Answer with *entry*, which is to be looked at more closely, or with what is fetched."""
+        head = request.head
         if entry is not None and await self._answer_from(entry, request, reply, place):
             return
         if reuse.is_only_if_cached(head):

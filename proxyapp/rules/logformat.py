@@ -53,12 +53,13 @@ def identified(text: str) -> Identified:
 def _escaper(ends: str) -> Escape:
     """Make the function that writes a value such that no character of *ends* is in it."""
     safe = set(map(chr, range(0x20, 0x7F))) - set('"\\') - set(ends)
-    unsafe = re.compile(b"[^" + re.escape("".join(sorted(safe))).encode("ascii") + b"]")
+    safe_octets = "".join(sorted(safe)).encode("ascii")
+    unsafe = re.compile(b"[^" + re.escape(safe_octets) + b"]")
 
     def escape(value: bytes) -> str:
         if not value:
             return "-"
-        if unsafe.search(value) is not None:
+        if value.translate(None, safe_octets):  # what is left of it; a search takes twice as long
             value = unsafe.sub(_as_hex, value)
         return value.decode("ascii")
 
@@ -94,12 +95,20 @@ def _client(record: Record, escape: Escape) -> str:
 
 
 def _request(record: Record, escape: Escape) -> str:
-    """The request line; a head that couldn't be read has none."""
     asked = record.asked
-    method, target = asked.method, asked.target
+    return _line(asked.method, asked.target, asked.minor, escape)
+
+
+def _line(method: bytes, target: bytes, minor: int, escape: Escape = _word) -> str:
+    """The request line; a head that couldn't be read has none."""
     if not method and not target:
         return "-"
-    return f"{escape(method)} {escape(masked(target))} HTTP/1.{asked.minor}"
+    return f"{escape(method)} {escape(masked(target))} HTTP/1.{minor}"
+
+
+# Many ask for the same.
+_known_line = functools.lru_cache(maxsize=1024)(_line)
+_LONGEST_KNOWN = 256
 
 
 def _fetched(record: Record) -> bytes:
@@ -139,11 +148,14 @@ def _host(host: str) -> str:
 
 def _common(record: Record) -> str:
     """Apache's `%h %l %u %t "%r" %>s %b`, with an identity that is never asked for."""
+    asked = record.asked
     host = _host(record.client_name or record.client_host)
     user = "-" if record.user is None else _word(_octets(record.user))
+    make = _known_line if len(asked.target) <= _LONGEST_KNOWN else _line
     return (
         f"{host} - {user} [{logtimes.second(int(record.started)).common}]"
-        f' "{_request(record, _word)}" {record.status or "-"} {record.sent or "-"}'
+        f' "{make(asked.method, asked.target, asked.minor)}"'
+        f" {record.status or '-'} {record.sent or '-'}"
     )
 
 

@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from proxyapp import errors
-from proxyapp.exchange import Client, Request
+from proxyapp.exchange import ANSWERED, Client, Request
 from proxyapp.net.task import Task, Wakeup
 from proxyapp.rules.record import Record
 from proxyapp.server.admission import Verdict
@@ -68,8 +68,11 @@ class Turn:
                     self._take(request)
             verdict = self._around.admission.at_once(self.request, self.reply.record)
             work = self._answer_later() if verdict is None else self._answer(verdict)
-        except errors.ExchangeError as error:
+        except Exception as error:
             self._end(error)
+            return
+        if work is ANSWERED:
+            self._end(None)
             return
         self._running = Task(work, self._end)
         self._running.resume()

@@ -87,16 +87,19 @@ def parse_target(method: bytes, target: bytes) -> Target:
     It is visible ASCII, as the parser leaves it. Characters that RFC 3986 wants percent-encoded,
     such as '|', are common in real requests and harmless to forward.
     """
+    known = _TARGETS.get(target)
+    if known is not None and method != b"CONNECT":
+        return known
     if b"#" in target:
         # A fragment is never sent (RFC 9110 section 7.1).
         raise errors.BadRequest("the request target has characters that must be percent-encoded")
-    slash = target.find(b"/", _SHORTEST_PREFIX)
-    if slash > 0 and (known := _PREFIXES.get(target[:slash])) and method != b"CONNECT":
-        return Target(_ABSOLUTE, known[0], target[slash:], known[1])
     if method == b"CONNECT":
         return Target(Form.AUTHORITY, parse_authority("connect", target), b"", target)
+    slash = target.find(b"/", _SHORTEST_PREFIX)
+    if slash > 0 and (place := _PREFIXES.get(target[:slash])):
+        return _keep(target, Target(_ABSOLUTE, place[0], target[slash:], place[1]))
     if target[:1] == b"/":
-        return Target(Form.ORIGIN, None, target)
+        return _keep(target, Target(Form.ORIGIN, None, target))
     if target == b"*":
         if method != b"OPTIONS":
             raise errors.BadRequest("only OPTIONS may ask for *")
@@ -114,20 +117,32 @@ def _absolute(method: bytes, target: bytes) -> Target:
     origin = parse_authority(scheme, authority)
     path = target[end:]
     if path[:1] == b"/":
-        if len(_PREFIXES) >= _MOST_PREFIXES:
+        if len(_PREFIXES) >= _MOST_KEPT:
             _PREFIXES.clear()
         _PREFIXES[target[:end]] = origin, authority
-    if path[:1] != b"/":
+    else:
         # RFC 9112 section 3.2.4: OPTIONS for a whole server travels as "*".
         path = b"*" if not path and method == b"OPTIONS" else b"/" + path
-    return Target(Form.ABSOLUTE, origin, path, authority)
+    return Target(_ABSOLUTE, origin, path, authority)
 
 
-# Scheme and authority of absolute targets, up to the path, and what they mean. A target whose
-# first slash is elsewhere is never found here. Each has at most 270 bytes.
+# Many ask for the same, or at least of the same origin: targets that mean the same whatever the
+# method, but for CONNECT; and scheme and authority of absolute ones, up to the path, where a target
+# whose first slash is elsewhere is never found. Each has at most a few hundred bytes. A full memory
+# is emptied rather than managed.
+_TARGETS: dict[bytes, Target] = {}
 _PREFIXES: dict[bytes, tuple[Origin, bytes]] = {}
-_MOST_PREFIXES = 4096
+_MOST_KEPT = 1024
+_LONGEST_KEPT = 256
 _SHORTEST_PREFIX = len(b"http://")
+
+
+def _keep(target: bytes, parsed: Target) -> Target:
+    if len(target) <= _LONGEST_KEPT:
+        if len(_TARGETS) >= _MOST_KEPT:
+            _TARGETS.clear()
+        _TARGETS[target] = parsed
+    return parsed
 
 
 # As everybody spells them; any other case takes the longer way.
