@@ -87,34 +87,7 @@ class CachingProxy:
             return False
         if use is Use.STALE_WHILE_REVALIDATE:
             self._fetches.validate(request, place, entry)
-        return await self._serve(entry, request, reply, place, Why.HIT)
-
-    async def _serve(
-        self,
-        entry: Entry,
-        request: Request,
-        reply: Reply,
-        place: Place,
-        why: Why,
-        shown: Stored | None = None,
-    ) -> bool:
-        """Answer with *entry*; False where it is gone, or has not what is asked for.
-
-        *shown* is the head to send, where that isn't the stored one.
-        """
-        stored, store = shown or entry.stored, self._means.store
-        lines = serving.status_lines(stored, place.rule.policy, self._means.seconds(), why)
-        total = entry.size if entry.is_complete else stored.total
-        selected = serving.select(request.head, stored, total, lines)
-        if not serving.has(entry, selected):
-            return False
-        _note(reply, stored, why)
-        try:
-            await serving.send(store, entry, selected, request.head.method, reply)
-        except EntryGone:
-            return False
-        store.used(entry)
-        return True
+        return await _serve(self._means, entry, request, reply, place, Why.HIT)
 
     # From the origin.
 
@@ -205,7 +178,7 @@ class CachingProxy:
         now, policy = self._means.seconds(), place.rule.policy
         if not reuse.may_be_stale(request.head, entry.stored, policy, now):
             return False
-        return await self._serve(entry, request, reply, place, Why.STALE)
+        return await _serve(self._means, entry, request, reply, place, Why.STALE)
 
     async def _take(
         self, fill: Fill | DistantFill, request: Request, reply: Reply, place: Place, why: Why
@@ -223,11 +196,11 @@ class CachingProxy:
         if stored is None or varying.select(request.head, (stored,), _itself) is None:
             return False
         if isinstance(outcome, Ready) and outcome.was_there:
-            return await self._serve(outcome.entry, request, reply, place, Why.REVALIDATED)
+            return await _serve(self._means, outcome.entry, request, reply, place, Why.REVALIDATED)
         if why is Why.MISS:
             stored = fill.as_it_came(stored)
         if isinstance(outcome, Ready):
-            return await self._serve(outcome.entry, request, reply, place, why, stored)
+            return await _serve(self._means, outcome.entry, request, reply, place, why, stored)
         assert isinstance(outcome, Followed)
         # An origin that was asked for a part, and sends all: to ask again would be of no use.
         is_final = isinstance(fill, Fill) and fill.wanted.asking is request.head
@@ -249,6 +222,34 @@ def _hit(means: Means, entry: Entry, reply: Reply, place: Place) -> bool:
     record.cache, record.content_type = Why.HIT, hit.content_type
     reply.pass_on(hit.head, content)
     means.store.used(entry)
+    return True
+
+
+async def _serve(
+    means: Means,
+    entry: Entry,
+    request: Request,
+    reply: Reply,
+    place: Place,
+    why: Why,
+    shown: Stored | None = None,
+) -> bool:
+    """Answer with *entry*; False where it is gone, or has not what is asked for.
+
+    *shown* is the head to send, where that isn't the stored one.
+    """
+    stored, store = shown or entry.stored, means.store
+    lines = serving.status_lines(stored, place.rule.policy, means.seconds(), why)
+    total = entry.size if entry.is_complete else stored.total
+    selected = serving.select(request.head, stored, total, lines)
+    if not serving.has(entry, selected):
+        return False
+    _note(reply, stored, why)
+    try:
+        await serving.send(store, entry, selected, request.head.method, reply)
+    except EntryGone:
+        return False
+    store.used(entry)
     return True
 
 

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from proxyapp.rules.memory import room
 from proxyapp.store.changes import Change
 from proxyapp.store.entry import Entry
 from proxyapp.store.lookup import Lookup
@@ -15,6 +16,8 @@ from proxyapp.store.tokens import SLOTS, Tokens, slot_of
 # A key has no more variants: an origin that varies by something that is never the same again
 # would make each look longer.
 MOST_VARIANTS = 32
+# Of longer keys it isn't remembered that there is nothing: clients choose them.
+_LONGEST_ABSENT = 512
 # Nobody else changes anything.
 _ALONE = (0,) * SLOTS
 
@@ -42,6 +45,8 @@ class Catalogue:
         self._on_damage = on_damage
         self._lookup: Lookup | None = None
         self._tokens: Sequence[int] = _ALONE
+        # Slot and token of keys that the index had nothing of.
+        self._absent: dict[bytes, tuple[int, int]] = {}
 
     def __repr__(self) -> str:
         return f"<Catalogue of {len(self._remembered)} keys, {len(self._pending)} unwritten>"
@@ -52,6 +57,7 @@ class Catalogue:
             self._lookup.close()
         self._lookup = lookup
         self._tokens = _ALONE if tokens is None else tokens.slots
+        self._absent.clear()
 
     @property
     def lookup(self) -> Lookup | None:
@@ -69,24 +75,29 @@ class Catalogue:
             return pending.entries
         if self._lookup is None:
             return ()
-        old = () if remembered is None else remembered.entries
-        known = {each.id: each.content for each in old}
-        token = self._tokens[slot_of(key)]  # before the look: what is older than that is seen
-        entries = self._look_up(self._lookup, key)
-        for entry in entries:
-            entry.content = known.get(entry.id)
-        if entries:
-            self._remember(key, entries, token)
-        else:
-            self.memory.drop(key)
-        return entries
+        absent = self._absent.get(key)
+        if absent is not None and absent[1] == self._tokens[absent[0]]:
+            return ()
+        return self._look_up(self._lookup, key, () if remembered is None else remembered.entries)
 
-    def _look_up(self, lookup: Lookup, key: bytes) -> Entries:
+    def _look_up(self, lookup: Lookup, key: bytes, old: Entries) -> Entries:
+        """Return what the index has of *key*, whose *old* entries may be right no more."""
+        slot = slot_of(key)
+        token = self._tokens[slot]  # before the look: what is older than that is seen
+        self.memory.drop(key)
         try:
-            return lookup.find(key)
+            entries = lookup.find(key)
         except sqlite3.Error as error:
             self._on_damage(error)
             return ()
+        if entries:
+            known = {each.id: each.content for each in old}
+            for entry in entries:
+                entry.content = known.get(entry.id)
+            self._remember(key, entries, token)
+        elif len(key) <= _LONGEST_ABSENT:
+            room(self._absent)[key] = slot, token
+        return entries
 
     def _remember(self, key: bytes, entries: Entries, token: int) -> None:
         short = tuple(_without_long(entry) for entry in entries)
@@ -101,6 +112,7 @@ class Catalogue:
             pending = self._pending.setdefault(key, Pending(entries))
             pending.entries = entries
             pending.changes += 1
+        self._absent.pop(key, None)
         if entries:
             self._remember(key, entries, self._tokens[slot_of(key)])
         else:

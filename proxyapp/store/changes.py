@@ -60,8 +60,8 @@ def row_of(entry: Entry, offset: int, used: float) -> Row:
 class Books:
     """What a batch changes; filled while it does.
 
-    *changed* are keys that had rows which others may remember, *superseded* bodies that may go
-    after the commit, *written* bytes.
+    *changed* are keys whose rows others may remember, or that there are none; *superseded* bodies
+    that may go after the commit, *written* bytes.
     """
 
     folder: BodyFolder
@@ -149,11 +149,9 @@ class Insertion:
         """See Change."""
         entry = self.entry
         row = row_of(entry, self.offset, books.now)
-        replaced, had_rows = books.index.insert(row, tags_of(entry.stored.fields))
-        books.superseded += replaced
+        books.superseded += books.index.insert(row, tags_of(entry.stored.fields))
+        books.changed.append(entry.key)
         books.written += ROW_COST
-        if had_rows:
-            books.changed.append(entry.key)
 
     def end(self, books: Books) -> None:
         """See Change: others may go on with the body, or see that nobody does."""

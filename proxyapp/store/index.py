@@ -133,15 +133,14 @@ class Index:
                 self._execute("ROLLBACK")
             raise
 
-    def insert(self, row: Row, tags: Iterable[bytes]) -> tuple[list[int], bool]:
+    def insert(self, row: Row, tags: Iterable[bytes]) -> list[int]:
         """Write *row* in place of those with the same key and *varying*; a pin goes over to it.
 
-        Returns the ids of those that it replaced, and whether the key had any row.
+        Returns the ids of those that it replaced.
         """
-        others = self._execute(
-            "SELECT id, varying = ?, pinned FROM entry WHERE key = ?", (row.varying, row.key)
+        old = self._execute(
+            "SELECT id, pinned FROM entry WHERE key = ? AND varying = ?", (row.key, row.varying)
         ).fetchall()
-        old = [(number, pinned) for number, is_same, pinned in others if is_same]
         pinned = row.pinned or any(pinned for _, pinned in old)
         replaced = [number for number, _ in old if number != row.id]
         self.delete(replaced)
@@ -150,7 +149,7 @@ class Index:
         self._connection.executemany(
             "INSERT OR IGNORE INTO tag VALUES (?, ?)", [(tag, row.id) for tag in tags]
         )
-        return replaced, bool(others)
+        return replaced
 
     def revise(self, number: int, head: bytes, is_invalid: bool) -> None:
         """Give a row another head."""

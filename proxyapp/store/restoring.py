@@ -251,7 +251,7 @@ def _insert(disk: Disk, number: int, head: BodyHead, done: Restored) -> None:
     if any(each.arrived_at >= head.stored.arrived_at for each in others):
         raise Damaged("another body has replaced it")
     with disk.index.transaction():
-        replaced, _ = disk.index.insert(row, tags_of(head.stored.fields))
+        replaced = disk.index.insert(row, tags_of(head.stored.fields))
     for each in replaced:
         disk.folder.unlink(each)
     disk.tokens.renew([row.key])

@@ -1,8 +1,9 @@
 """Tells the processes that share an index which keys another one has changed.
 
-What a process remembers of a key is as good as the token of the key's slot is the same; whoever
-changes rows that others may remember gives the slot another one. It's a page of shared memory, and
-who remembers the slot too looks at it in 30 ns, where SQLite would have to be asked.
+What a process remembers of a key, be it that there is nothing, is right as long as the token of the
+key's slot is the same; whoever changes or adds rows gives the slot another one. It's a page of
+shared memory, and who remembers the slot too looks at it in 30 ns, where SQLite would have to be
+asked.
 """
 
 from __future__ import annotations

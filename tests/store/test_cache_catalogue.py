@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from proxyapp.store.changes import Removal
 from proxyapp.store.entry import Entry
 from proxyapp.store.lookup import Lookup
 from proxyapp.store.memory import SHORT, Entries, Memory, weight_of
+from proxyapp.store.tokens import Tokens
 from tests.store.stores import KEY, stored
 
 
@@ -58,12 +60,38 @@ def scene(request: pytest.FixtureRequest) -> Scene:
     return Scene(request.param)
 
 
-def test_rows_are_read_once() -> None:
-    """What is in memory isn't looked up; what nobody has is, each time."""
-    scene = Scene()
-    assert (scene.ids(), scene.ids(), scene.rows.asked) == ([], [], 2)
+def test_rows_are_read_once(tmp_path: Path) -> None:
+    """Neither what is in memory is looked up again nor what nobody has, until that is changed."""
+    scene, tokens = Scene(), Tokens(str(tmp_path / "tokens"))
+    scene.catalogue.attach(scene.rows, tokens)
+    assert (scene.ids(), scene.ids(), scene.rows.asked) == ([], [], 1)
     scene.rows.rows[KEY] = (entry(1),)
-    assert (scene.ids(), scene.ids(), scene.rows.asked) == ([1], [1], 3)
+    tokens.renew([KEY])
+    assert (scene.ids(), scene.ids(), scene.rows.asked) == ([1], [1], 2)
+    scene.catalogue.attach(None, None)
+    tokens.close()
+
+
+def test_that_there_is_nothing_is_forgotten() -> None:
+    """It holds until something is put there, and for one index."""
+    scene = Scene()
+    assert (scene.ids(), scene.rows.asked) == ([], 1)
+    scene.catalogue.put(entry(1), is_pending=False)
+    scene.catalogue.forget(lambda each: True)  # only the index knows it now
+    scene.rows.rows[KEY] = (entry(1),)
+    assert (scene.ids(), scene.rows.asked) == ([1], 2)
+    scene.catalogue.forget(lambda each: True)
+    scene.rows.rows.clear()
+    assert (scene.ids(), scene.ids(), scene.rows.asked) == ([], [], 3)
+    scene.catalogue.attach(scene.rows, None)
+    assert (scene.ids(), scene.rows.asked) == ([], 4)
+
+
+def test_long_keys_without_anything_are_looked_up() -> None:
+    """Clients choose them; what is remembered of each is bounded."""
+    scene = Scene()
+    key = b"http://a.example/" + bytes(1000)
+    assert (scene.catalogue.find(key), scene.catalogue.find(key), scene.rows.asked) == ((), (), 2)
 
 
 def test_unwritten_changes_count(scene: Scene) -> None:
@@ -123,11 +151,13 @@ def test_too_many_contents_leave_the_rows() -> None:
 
 
 def test_errors_are_misses() -> None:
-    """An index that fails is told of, and nothing is found."""
+    """An index that fails is told of, and nothing is found; nor is that remembered."""
     scene = Scene()
     scene.rows.error = sqlite3.DatabaseError("database disk image is malformed")
     assert scene.ids() == []
     assert scene.errors == [scene.rows.error]
+    scene.rows.error, scene.rows.rows[KEY] = None, (entry(1),)
+    assert scene.ids() == [1]
 
 
 def test_without_an_index_memory_is_all() -> None:

@@ -34,10 +34,10 @@ def row(number: int, varying: bytes = b"", size: int = 100, **given: object) -> 
 def test_a_row_replaces_its_variant(connection: sqlite3.Connection) -> None:
     """The same variant is there once; a part that grew keeps its id."""
     kept = Index(connection)
-    assert kept.insert(row(1), [b"t"]) == ([], False)
-    assert kept.insert(row(2, b"x"), []) == ([], True)
-    assert kept.insert(row(3), []) == ([1], True)
-    assert kept.insert(row(3), []) == ([], True)
+    assert kept.insert(row(1), [b"t"]) == []
+    assert kept.insert(row(2, b"x"), []) == []
+    assert kept.insert(row(3), []) == [1]
+    assert kept.insert(row(3), []) == []
     assert kept.ids() == {2, 3}
     assert (kept.has(3), kept.has(1)) == (True, False)
     assert len(kept.heads(KEY, b"")) == 1
