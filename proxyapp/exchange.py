@@ -212,7 +212,7 @@ class Responder(Protocol):
         """
 
 
-class _Answered(Coroutine[object, object, None]):
+class _Answered(Coroutine[Any, object, None]):
     """A coroutine that is at its end."""
 
     def send(self, value: object) -> NoReturn:
@@ -224,7 +224,7 @@ class _Answered(Coroutine[object, object, None]):
     def close(self) -> None:
         """There's nothing to be closed."""
 
-    def __await__(self) -> Generator[object, object, None]:
+    def __await__(self) -> Generator[Any, object, None]:
         return
         yield
 

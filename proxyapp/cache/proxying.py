@@ -23,6 +23,7 @@ from proxyapp.rules.caching.stored import Stored
 from proxyapp.rules.ranges import ByteRange
 from proxyapp.store.entry import Entry, EntryGone
 from proxyapp.wire.framing import CHUNKED, NO_BODY, Framing, Kind
+from proxyapp.wire.messages import RequestHead
 
 # Who asks for something further ahead than this of what grows fetches it alone, in bytes.
 _AHEAD = 8 << 20
@@ -50,25 +51,25 @@ class CachingProxy:
         is_off = place.rule.policy.is_off or request.framing is not NO_BODY
         is_plain = reuse.is_plain(head)
         if is_off or not (is_plain or reuse.may_look_up(head)):
+            _check_origin_may_be_asked(head)
             return self._pass(request, reply, place)
         variants = self._means.store.variants(place.key)
         entry = varying.select(head, variants, _stored_of) if variants else None
         if entry is not None and is_plain and _hit(self._means, entry, reply, place):
             return ANSWERED
-        return self._respond(request, reply, place, entry, is_plain)
+        if is_plain and entry is None and self._fetches.is_unshared(place):
+            return self._pass_alone(request, reply, place)
+        return self._respond(request, reply, place, entry)
 
     async def _respond(
-        self, request: Request, reply: Reply, place: Place, entry: Entry | None, is_plain: bool
+        self, request: Request, reply: Reply, place: Place, entry: Entry | None
     ) -> None:
         """Answer with *entry*, which is to be looked at more closely, or with what is fetched."""
         head = request.head
         if entry is not None and await self._answer_from(entry, request, reply, place):
             return
-        if reuse.is_only_if_cached(head):
-            raise errors.NotStored("the client wants it from the cache only, and it isn't there")
-        if is_plain and entry is None and self._fetches.is_unshared(place):
-            await self._pass_alone(request, reply, place)
-        elif head.method == b"GET":
+        _check_origin_may_be_asked(head)
+        if head.method == b"GET":
             await self._fetch(request, reply, place, entry)
         else:
             await self._pass(request, reply, place, entry)
@@ -205,6 +206,12 @@ class CachingProxy:
         # An origin that was asked for a part, and sends all: to ask again would be of no use.
         is_final = isinstance(fill, Fill) and fill.wanted.asking is request.head
         return await _follow(self._means, outcome, stored, request, reply, place, why, is_final)
+
+
+def _check_origin_may_be_asked(head: RequestHead) -> None:
+    """Raise NotStored where the client wants nothing else (RFC 9111 section 5.2.1.7)."""
+    if reuse.is_only_if_cached(head):
+        raise errors.NotStored("the client wants it from the cache only, and it isn't there")
 
 
 def _hit(means: Means, entry: Entry, reply: Reply, place: Place) -> bool:

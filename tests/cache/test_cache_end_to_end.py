@@ -139,8 +139,12 @@ def test_head_is_answered(ask: Ask, origin: Origin[Routes]) -> None:
 
 
 def test_only_if_cached(ask: Ask, origin: Origin[Routes]) -> None:
-    """What isn't there is 504 for who wants nothing else."""
-    assert ask("/none", "Cache-Control: only-if-cached").status == 504
+    """What isn't there is 504 for who wants nothing else, even where only the origin can answer."""
+    wish = "Cache-Control: only-if-cached"
+    assert ask("/none", wish).status == 504
+    assert ask("/none", f"{wish}, no-store").status == 504
+    assert ask("/none", wish, 'If-Match: "1"').status == 504
+    assert ask("/none", wish, "Content-Length: 0", method="POST").status == 504
     assert visits(origin) == 0
 
 

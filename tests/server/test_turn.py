@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 
 import pytest
 from twisted.internet.defer import Deferred
 
 from proxyapp import errors
-from proxyapp.exchange import Client, Reply, Request
+from proxyapp.exchange import ANSWERED, Client, Reply, Request
 from proxyapp.net.transport import Transport
 from proxyapp.rules.challenges import NOBODY, Claim, Finding
 from proxyapp.rules.question import Decision, Question, RuleLimits
@@ -282,6 +282,39 @@ def begun(error: BaseException) -> Callable[[Request, Reply], Deferred[None]]:
         raise error
 
     return act  # type: ignore[return-value]
+
+
+class AtOnce:
+    """Answers, or raises *error*, without a coroutine."""
+
+    def __init__(self, error: Exception | None) -> None:
+        self._error = error
+
+    def respond(self, request: Request, reply: Reply) -> Coroutine[object, object, None]:
+        if self._error is not None:
+            raise self._error
+        reply.answer(OK, b"at once")
+        return ANSWERED
+
+
+def test_answered_at_once(scene: Scene) -> None:
+    """Who has nothing to wait for answers like all others."""
+    scene.doors[Form.ABSOLUTE] = Door("proxy", AtOnce(None))
+    connection, wire = scene.connect()
+    connection.dataReceived(GET * 3)
+    assert wire.sent.count(b"\r\n\r\nat once") == 3
+    assert (scene.statuses, scene.records[0].sent) == ([200] * 3, 7)
+
+
+def test_failed_at_once(scene: Scene, logged_errors: LoggedErrors) -> None:
+    """An error before there is a coroutine ends in a page, too, be it foreseen or not."""
+    connection, wire = scene.connect()
+    for error, status in ((errors.NotStored("r"), 504), (RuntimeError("secret"), 500)):
+        scene.doors[Form.ABSOLUTE] = Door("proxy", AtOnce(error))
+        connection.dataReceived(GET)
+        assert wire.take().startswith(b"HTTP/1.1 %d " % status)
+    assert len(logged_errors.flush(RuntimeError)) == 1
+    assert scene.statuses == [504, 500]
 
 
 @pytest.mark.parametrize("error", [errors.ResponseIncomplete("r"), errors.ReadTimeout("r")])
