@@ -87,16 +87,17 @@ def run(chosen: options.Options, stack: ExitStack, results: Results) -> None:
     source = origin.Origin(base, cpus.load)
     stack.callback(source.server.stop)
     source.await_start()
-    if works.COMMANDS[chosen.command]:
+    if wanted := works.wanted(works.COMMANDS[chosen.command], chosen.row):
         with start_subjects(chosen, base, cpus.subject, source.port, results) as running:
-            for work in works.COMMANDS[chosen.command]:
+            for work in wanted:
                 measure_work(work, chosen, running, source, results)
     if chosen.command in ("cache", "all"):
         # In all other works nobody has a cache.
         with start_subjects(chosen, base, cpus.subject, source.port, results, True) as running:
-            for work in works.CACHE:
+            for work in works.wanted(works.CACHE, chosen.row):
                 measure_work(work, chosen, running, source, results)
-            measure_collapse(chosen, running, source, results)
+            if chosen.row in collapse.ROW:
+                measure_collapse(chosen, running, source, results)
     if chosen.command in ("fetch", "all"):
         results.fetches += fetching.measure(chosen, base, cpus)
         results.failures += fetching.failures(results.fetches)

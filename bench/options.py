@@ -24,7 +24,10 @@ SUBJECTS = ("proxyapp", "squid", "tinyproxy", "nginx")
 
 @dataclass(frozen=True)
 class Options:
-    """The command line; *seconds* is the length of one load, *settings* go to proxyapp's --set."""
+    """The command line; *seconds* is the length of one load, *settings* go to proxyapp's --set.
+
+    *row* is a part of the names of the rows to measure; empty for all.
+    """
 
     command: str
     subjects: tuple[str, ...] = SUBJECTS
@@ -34,6 +37,7 @@ class Options:
     idle_connections: int = 10_000
     json: Path | None = None
     settings: tuple[str, ...] = ()
+    row: str = ""
 
 
 def parse(arguments: Sequence[str]) -> Options:
@@ -46,6 +50,7 @@ def parse(arguments: Sequence[str]) -> Options:
     parser.add_argument("--connections", type=positive, default=Options.connections)
     parser.add_argument("--idle-connections", type=positive, default=Options.idle_connections)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the raw rounds to FILE")
+    parser.add_argument("--row", default="", metavar="TEXT", help="only rows with TEXT in the name")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.OPTION=VALUE")
     parsed = parser.parse_args(arguments)
     return Options(
@@ -57,6 +62,7 @@ def parse(arguments: Sequence[str]) -> Options:
         idle_connections=parsed.idle_connections,
         json=parsed.json,
         settings=tuple(parsed.set),
+        row=parsed.row,
     )
 
 

@@ -170,6 +170,11 @@ COMMANDS: dict[str, tuple[Work, ...]] = {
 }
 
 
+def wanted(of: Sequence[Work], row: str) -> list[Work]:
+    """Return those whose names have *row* in them."""
+    return [work for work in of if row in work.name]
+
+
 def entrants(
     work: Work, running: Sequence[subjects.Subject], source: origin.Origin
 ) -> list[subjects.Subject]:

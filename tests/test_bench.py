@@ -77,6 +77,7 @@ def test_every_option_reaches_the_value() -> None:
     """Each option lands in its own field, and the subjects stand in our order."""
     line = "tunnel --subjects nginx,squid --rounds 1 --seconds 2 --connections 256"
     line += " --idle-connections 50 --json out.json --set log.format=pool --set pool.retries=0"
+    line += " --row KiB"
     assert options.parse(line.split()) == options.Options(
         command="tunnel",
         subjects=("squid", "nginx"),
@@ -86,7 +87,15 @@ def test_every_option_reaches_the_value() -> None:
         idle_connections=50,
         json=Path("out.json"),
         settings=("log.format=pool", "pool.retries=0"),
+        row="KiB",
     )
+
+
+def test_rows_are_chosen_by_a_part_of_their_names() -> None:
+    """All of them without one."""
+    assert works.wanted(works.CACHE, "") == list(works.CACHE)
+    assert [work.name for work in works.wanted(works.CACHE, "hit 1 K")] == ["hit 1 KiB"]
+    assert works.wanted(works.CACHE, "nothing of the kind") == []
 
 
 @pytest.mark.parametrize("command", options.COMMANDS)
