@@ -94,10 +94,7 @@ def run(chosen: options.Options, stack: ExitStack, results: Results) -> None:
     if chosen.command in ("cache", "all"):
         # In all other works nobody has a cache.
         with start_subjects(chosen, base, cpus.subject, source.port, results, True) as running:
-            for work in works.wanted(works.CACHE, chosen.row):
-                measure_work(work, chosen, running, source, results)
-            if chosen.row in collapse.ROW:
-                measure_collapse(chosen, running, source, results)
+            measure_caches(chosen, running, source, results)
     if chosen.command in ("fetch", "all"):
         results.fetches += fetching.measure(chosen, base, cpus)
         results.failures += fetching.failures(results.fetches)
@@ -171,6 +168,19 @@ def measure_work(
     results.failures += works.failures(work, rounds, chosen.connections)
     names = {subject.key: subject.name for subject in entered}
     print("\n" + table.work_table(work, rounds, names), flush=True)
+
+
+def measure_caches(
+    chosen: options.Options,
+    running: Sequence[subjects.Subject],
+    source: origin.Origin,
+    results: Results,
+) -> None:
+    """Play what only those can do that have a cache."""
+    for work in works.wanted(works.CACHE, chosen.row):
+        measure_work(work, chosen, running, source, results)
+    if chosen.row in collapse.ROW:
+        measure_collapse(chosen, running, source, results)
 
 
 def measure_collapse(
