@@ -330,5 +330,7 @@ def makeService(options: Options) -> IService:
     line = command_line(sys.orig_argv, sys.argv[1:], options.arguments)
     environ = {name: text for name, text in os.environ.items() if name not in notify.VARIABLES}
     command = Command(tuple(line), options.folder, environ)
-    built = Master(options.config, command, needed, notify.notifier(os.environ), _end_in_vain)
-    return service.with_event_log(built, options.config) if options.has_event_log else built
+    event_log = service.make_event_log(options.config) if options.has_event_log else None
+    notifier = notify.notifier(os.environ)
+    built = Master(options.config, command, needed, notifier, event_log, _end_in_vain)
+    return built if event_log is None else service.EventLogged(built, event_log)

@@ -109,6 +109,7 @@ def test_mistake(service: Running, connect: Connect) -> None:
         ("[log]\nrequests = {folder}/pipe/x\n", "[log] requests: "),
         ("[site]\nlisten = tcp:{busy}:interface=127.0.0.1\n", "Address already in use"),
         ("[proxyapp]\nstate_dir = {folder}/other\n", "state_dir: a reload can't change it"),
+        ("[log]\nevents = {folder}/pipe/x\n", "[log] events: "),
     ],
 )
 def test_what_cannot_be_served(
@@ -123,6 +124,31 @@ def test_what_cannot_be_served(
         assert complaint in refusal(service)
     said(service, complaint, since)
     assert get(connect(service.site)).status == 200
+
+
+def test_event_log_changes(start_appliance: StartAppliance) -> None:
+    """Where events go, and which, is as the new settings say, and back again."""
+    with start_appliance() as running:
+        path = running.log.parent / "events.log"
+        since = len(running.said)
+        write_ini(running, f"[log]\nevents = {path}\n")
+        ask_for_reload(running)
+        assert "reloaded: 1 workers" in path.read_text()
+        write_ini(running, f"[log]\nevents = {path}\nlevel = error\n")
+        ask_for_reload(running)
+        quiet = path.read_text()
+        write_ini(running, "[pool]\nretries = many\n")
+        assert "retries" in refusal(running)
+        assert [line.split()[2:4] for line in path.read_text()[len(quiet) :].splitlines()] == [
+            ["not", "reloaded:"]
+        ]
+        assert quiet.count("reloaded") == 1
+        path.rename(path.with_suffix(".old"))
+        running.send_signal(signal.SIGUSR1)
+        wait_for(path.exists, "new file")
+        write_ini(running, "")
+        ask_for_reload(running)
+        said(running, "reloaded: 1 ", since)
 
 
 def test_nobody_to_reload(tmp_path: Path, start_appliance: StartAppliance) -> None:

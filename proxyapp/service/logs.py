@@ -7,18 +7,18 @@ import threading
 import time
 from collections.abc import Callable
 
-from twisted.application.service import IService
 from twisted.names import client as names_client
 
 from proxyapp.config import Config
 from proxyapp.logs.clientnames import ClientNames
-from proxyapp.logs.eventlog import EventLogged, open_event_log
+from proxyapp.logs.eventlog import EventLog, Output, open_output
 from proxyapp.logs.logfile import Rotating
 from proxyapp.logs.sinks import LogError
 from proxyapp.net.reactor import IApplianceReactor
 from proxyapp.net.resolver import name_server
 from proxyapp.net.reverse import ServerNames, SystemNames
 from proxyapp.requestlog import RequestLogger, open_log
+from proxyapp.rules.events import Events
 
 _STANDARD_OUTPUT = 1
 
@@ -34,14 +34,23 @@ def make_request_log(config: Config, reactor: IApplianceReactor) -> RequestLogge
         raise SystemExit(f"proxyapp: {error}") from error
 
 
-def with_event_log(built: IService, config: Config) -> IService:
-    """Return *built* as a service whose events go where [log] says; SystemExit if they can't."""
-    rotating = Rotating(config.log.rotate, config.log.keep, time.time, _in_own_thread)
+def make_event_log(config: Config) -> EventLog:
+    """Open the event log; SystemExit, with a sentence for the admin, if it can't be."""
     try:
-        event_log = open_event_log(config.log, _STANDARD_OUTPUT, _journal_stream(), rotating)
+        return EventLog(events_of(config), _open_events)
     except LogError as error:
         raise SystemExit(f"proxyapp: {error}") from error
-    return EventLogged(built, event_log)
+
+
+def events_of(config: Config) -> Events:
+    """Return what [log] says of events."""
+    given = config.log
+    return Events(given.events, given.level, given.rotate, given.keep)
+
+
+def _open_events(events: Events) -> Output:
+    rotating = Rotating(events.rotation, events.keep, time.time, _in_own_thread)
+    return open_output(events, _STANDARD_OUTPUT, _journal_stream(), rotating)
 
 
 def _journal_stream() -> str:

@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from proxyapp.net.reactor import IApplianceReactor
 from proxyapp.net.shared import Rows, make_memory
 from proxyapp.service.among import Among
-from proxyapp.workers.generation import Generation, muster
+from proxyapp.workers.generation import Check, Generation, muster
 from proxyapp.workers.member import Member, Outline
 from proxyapp.workers.process import Command, Common, NotStarted, Part, WorkerProcess
 from proxyapp.workers.replacing import Replacing
@@ -24,7 +24,10 @@ _log = Logger()
 
 
 class Crew:
-    """Serves *outline* on the sockets of *slots*, with what *command* starts."""
+    """Serves *outline* on the sockets of *slots*, with what *command* starts.
+
+    *check* is asked of what is to be served instead.
+    """
 
     def __init__(
         self,
@@ -32,12 +35,14 @@ class Crew:
         command: Command,
         slots: Slots,
         outline: Outline,
+        check: Check,
     ) -> None:
         self.everybody: set[Member] = set()
         self.outline = outline
         self._reactor = reactor
         self._command = command
         self._slots = slots
+        self._check = check
         self._memory = make_memory()
         self._rows = Rows(self._memory)
         self._secret = secrets.token_bytes(_SECRET_SIZE)
@@ -70,8 +75,7 @@ class Crew:
 
         Raises NotStarted, and then nothing has changed.
         """
-        state_dir = self.outline.state_dir
-        self._take_over(await muster(self._spawn, self._slots, ini, state_dir))
+        self._take_over(await muster(self._spawn, self._slots, ini, self._check))
         return self.outline.workers
 
     def _take_over(self, fresh: Generation) -> None:

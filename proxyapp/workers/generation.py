@@ -32,18 +32,19 @@ class Generation:
 Spawn = Callable[[int, bytes | None], WorkerProcess]
 
 
-async def muster(spawn: Spawn, slots: Slots, ini: bytes | None, state_dir: str) -> Generation:
-    """Return a generation that serves *ini*; raises NotStarted, and then nothing has changed.
+# Raises NotStarted where the master can't do what a configuration asks of it.
+Check = Callable[[Outline], None]
 
-    *state_dir* can't be changed by it.
-    """
+
+async def muster(spawn: Spawn, slots: Slots, ini: bytes | None, check: Check) -> Generation:
+    """Return a generation that serves *ini*; raises NotStarted, and then nothing has changed."""
     fresh: list[WorkerProcess] = []
     before = slots.counts
     try:
         # The first one reads the configuration, so that it's the installed version that does.
         fresh.append(spawn(0, ini))
         outline = await fresh[0].startup.configured
-        _check(outline, state_dir)
+        check(outline)
         fresh += [spawn(number, ini) for number in range(1, outline.workers)]
         for worker in fresh[1:]:
             await worker.startup.configured
@@ -60,11 +61,6 @@ async def muster(spawn: Spawn, slots: Slots, ini: bytes | None, state_dir: str) 
             worker.drain(_BRIEF)  # some may have begun to serve
         raise NotStarted(_mistakes(error)) from error
     return generation
-
-
-def _check(outline: Outline, state_dir: str) -> None:
-    if outline.state_dir != state_dir:
-        raise NotStarted(["[proxyapp] state_dir: a reload can't change it, a restart can"])
 
 
 def _mistakes(error: Exception) -> Sequence[str]:

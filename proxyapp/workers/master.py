@@ -21,13 +21,13 @@ from proxyapp.config import Config
 from proxyapp.config.judge import make_ways
 from proxyapp.net.notify import Notifier
 from proxyapp.net.reactor import IApplianceReactor
-from proxyapp.service import Appliance
+from proxyapp.service import Appliance, EventLog, LogError
 from proxyapp.workers import signals
 from proxyapp.workers.asking import MasterSocket
 from proxyapp.workers.crew import Crew
 from proxyapp.workers.generation import text_of
 from proxyapp.workers.inhouse import InHouse
-from proxyapp.workers.member import outline_of
+from proxyapp.workers.member import Outline, outline_of
 from proxyapp.workers.process import Command, NotStarted, WorkerProcess
 from proxyapp.workers.reloads import Outcome, Reloads
 from proxyapp.workers.rounds import Rounds
@@ -39,8 +39,9 @@ _log = Logger()
 class Master(Service):
     """Serves *config*, or has it served by what *command* starts.
 
-    Raises SystemExit where something that is named in the configuration can't be used. *fail* is
-    called, once the reactor has stopped, where nothing could ever be served.
+    Raises SystemExit where something that is named in the configuration can't be used. There is no
+    *event_log* where twistd was told where events go. *fail* is called, once the reactor has
+    stopped, where nothing could ever be served.
     """
 
     def __init__(
@@ -49,18 +50,20 @@ class Master(Service):
         command: Command,
         reactor: IApplianceReactor,
         notifier: Notifier,
+        event_log: EventLog | None,
         fail: Callable[[], None],
     ) -> None:
         self._config = config
         self._command = command
         self._reactor = reactor
         self._notifier = notifier
+        self._event_log = event_log
         self._fail = fail
         self._outline = outline_of(config)
         self._slots = Slots()
         self._handed: Handed | None = None
         self._appliance: Appliance | None = None
-        self._crew = Crew(reactor, command, self._slots, self._outline)
+        self._crew = Crew(reactor, command, self._slots, self._outline, self._check)
         if config.proxyapp.workers == 1:
             me = self._crew.among()
             self._appliance = service.build(config, reactor, self._listen, me)
@@ -151,14 +154,40 @@ class Master(Service):
     def _reopen_logs(self) -> None:
         for member in list(self._crew.everybody):
             member.reopen_log()
+        if self._event_log is not None:
+            self._event_log.reopen()
 
     # Reload.
+
+    def _check(self, outline: Outline) -> None:
+        """Raise NotStarted where a reload can't bring about what *outline* says."""
+        if outline.state_dir != self._outline.state_dir:
+            raise NotStarted(["[proxyapp] state_dir: a reload can't change it, a restart can"])
+        if self._event_log is not None and outline.events is not None:
+            try:
+                self._event_log.check(outline.events)
+            except LogError as error:
+                raise NotStarted([str(error)]) from error
+
+    def _change_event_log(self, former: Outline) -> None:
+        events = self._crew.outline.events
+        if events is None:
+            return
+        if self._event_log is None:
+            if events != former.events:
+                _log.warn("[log] level and events: twistd was told at its start where events go")
+            return
+        try:
+            self._event_log.change(events)
+        except LogError as error:
+            _log.error("{error}; events go where they went before", error=error)
 
     async def _reload(self) -> Outcome:
         await self._has_begun
         if self._is_stopping:
             return Outcome(("proxyapp is about to stop",))
         self._notifier.reloading()
+        former = self._crew.outline
         try:
             count = await self._crew.replace_all(text_of(self._config.path))
         except NotStarted as error:
@@ -169,6 +198,7 @@ class Master(Service):
         finally:
             self._notifier.ready()
         self._rounds.say("")
+        self._change_event_log(former)
         _log.info("reloaded: {count} workers", count=count)
         return Outcome()
 

@@ -8,8 +8,12 @@ from typing import NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
 
+from proxyapp import service
 from proxyapp.config import Config
-from proxyapp.workers.messages import Json, Message
+from proxyapp.rules.events import Events
+from proxyapp.rules.priorities import Level
+from proxyapp.rules.rotation import Rotation
+from proxyapp.workers.messages import BadMessage, Json, Message
 from proxyapp.workers.tunnels import Refusal, Tunnel
 
 # How long tunnels may go on at a stop, at most, in seconds.
@@ -42,7 +46,8 @@ class Patience(NamedTuple):
 class Outline:
     """What the master needs to know of a configuration.
 
-    *places* are the sections and descriptions that are listened on, in the order of the ini.
+    *places* are the sections and descriptions that are listened on, in the order of the ini. A
+    worker of an older version says nothing of *events*.
     """
 
     places: tuple[tuple[str, str], ...]
@@ -50,6 +55,7 @@ class Outline:
     state_dir: str
     drain_timeout: float
     tunnel_timeout: float
+    events: Events | None = None
 
     def to_fields(self) -> dict[str, Json]:
         """Return it as it is sent."""
@@ -59,6 +65,7 @@ class Outline:
             "state_dir": self.state_dir,
             "drain_timeout": self.drain_timeout,
             "tunnel_timeout": self.tunnel_timeout,
+            "events": None if self.events is None else _told(self.events),
         }
 
     @property
@@ -82,6 +89,7 @@ def outline_of(config: Config) -> Outline:
         str(config.proxyapp.state_dir),
         config.proxyapp.drain_timeout,
         config.tunnel.drain_timeout,
+        service.events_of(config),
     )
 
 
@@ -94,7 +102,29 @@ def outline_from(message: Message) -> Outline:
         message.text("state_dir"),
         message.number("drain_timeout"),
         message.number("tunnel_timeout"),
+        _events_from(message.part("events")),
     )
+
+
+def _told(events: Events) -> dict[str, Json]:
+    return {
+        "target": events.target,
+        "level": events.level.value,
+        "is_daily": events.rotation.is_daily,
+        "size": events.rotation.size,
+        "keep": events.keep,
+    }
+
+
+def _events_from(message: Message | None) -> Events | None:
+    if message is None:
+        return None
+    rotation = Rotation(bool(message.count("is_daily")), message.count("size"))
+    try:
+        level = Level(message.text("level"))
+    except ValueError as error:
+        raise BadMessage("there is no such level") from error
+    return Events(message.text("target"), level, rotation, message.count("keep"))
 
 
 class Member(Protocol):

@@ -52,6 +52,11 @@ class Message(NamedTuple):
         """Return a list of texts; raises BadMessage."""
         return [str(each) for each in self.items(name)]
 
+    def part(self, name: str) -> Message | None:
+        """Return what has fields of its own, None where it is missing."""
+        found = self.fields.get(name)
+        return Message(name, found) if isinstance(found, dict) else None
+
     def each(self, name: str) -> list[Message]:
         """Return a list of what has fields of its own; raises BadMessage."""
         return [Message(name, found) for found in self.items(name) if isinstance(found, dict)]

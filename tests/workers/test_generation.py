@@ -24,6 +24,12 @@ def outline(workers: int, state_dir: str = "/s") -> Outline:
     return Outline(_PLACES, workers, state_dir, 30.0, 60.0)
 
 
+def check(outline: Outline) -> None:
+    """Refuse another folder."""
+    if outline.state_dir != "/s":
+        raise NotStarted(["state_dir: not that"])
+
+
 class Stage:
     """Workers that do what the test says; *done* is the generation, or why there is none."""
 
@@ -35,7 +41,7 @@ class Stage:
 
     def begin(self) -> None:
         """Muster."""
-        mustering = Deferred.fromCoroutine(muster(self._spawn, self.slots, b"[x]", "/s"))
+        mustering = Deferred.fromCoroutine(muster(self._spawn, self.slots, b"[x]", check))
         mustering.addBoth(lambda result: self.done.append(getattr(result, "value", result)))
 
     def _spawn(self, number: int, ini: bytes | None) -> WorkerProcess:
@@ -120,13 +126,13 @@ def test_address_that_cannot_be(stage: Stage) -> None:
     other.close()
 
 
-def test_another_state_folder(stage: Stage) -> None:
-    """What can't be changed is said, and nothing is changed."""
+def test_what_the_master_cannot_do(stage: Stage) -> None:
+    """It's asked before anybody serves, says so, and nothing is changed."""
     stage.begin()
     stage.workers[0].startup.configured.callback(outline(1, "/other"))
     (error,) = stage.done
     assert isinstance(error, NotStarted)
-    assert error.mistakes == ("[proxyapp] state_dir: a reload can't change it, a restart can",)
+    assert error.mistakes == ("state_dir: not that",)
 
 
 def test_no_process(stage: Stage) -> None:

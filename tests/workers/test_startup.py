@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import pytest
 from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from proxyapp.rules.events import Events
+from proxyapp.rules.priorities import Level
+from proxyapp.rules.rotation import Rotation
 from proxyapp.workers import process
 from proxyapp.workers.member import Outline, outline_from
-from proxyapp.workers.messages import from_line, to_line
+from proxyapp.workers.messages import BadMessage, Json, Message, from_line, to_line
 from proxyapp.workers.process import START_TIMEOUT, NotStarted, Startup, command_line
 
 _OUTLINE = Outline((("proxy", "tcp:1"), ("site", "tcp:2")), 3, "/var/lib/x", 30.0, 3600.0)
@@ -118,7 +122,19 @@ def test_how_it_ended(reason: Exception, how: str) -> None:
 
 def test_outline_travels() -> None:
     """The outline of a configuration arrives as it was."""
-    assert outline_from(from_line(to_line("configured", _OUTLINE.to_fields()))) == _OUTLINE
+    events = Events("/var/log/events", Level.WARN, Rotation(is_daily=True, size=9), 3)
+    for outline in (_OUTLINE, replace(_OUTLINE, events=events)):
+        assert outline_from(from_line(to_line("configured", outline.to_fields()))) == outline
+
+
+def test_outlines_of_other_versions() -> None:
+    """A worker that is older says nothing of events; a level that nobody knows isn't guessed."""
+    fields = _OUTLINE.to_fields()
+    del fields["events"]
+    assert outline_from(Message("configured", fields)) == _OUTLINE
+    told: dict[str, Json] = {"target": "-", "level": "shrill", "is_daily": 0, "size": 0, "keep": 0}
+    with pytest.raises(BadMessage):
+        outline_from(Message("configured", {**fields, "events": told}))
 
 
 def test_patience() -> None:
