@@ -48,7 +48,7 @@ FLOORS: dict[str, set[str]] = {
     "controlclient": set(),
     "cachetool": {"rules", "controlclient"},
     "reloading": set(),
-    "workers": EXCHANGE | {"limits", "server", "service"},
+    "workers": EXCHANGE | {"limits", "server", "service", "reloading"},
     "tap": {
         "config",
         "rules",

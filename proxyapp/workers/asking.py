@@ -12,10 +12,9 @@ from twisted.protocols.basic import LineOnlyReceiver
 
 from proxyapp.net.reactor import IApplianceReactor
 from proxyapp.net.unixsocket import SocketTaken, listen_private
+from proxyapp.reloading import SOCKET
 from proxyapp.workers.messages import BadMessage, from_line, to_line
 from proxyapp.workers.reloads import Reloads
-
-FILE = "master.sock"
 
 _log = Logger()
 
@@ -66,7 +65,7 @@ class MasterSocket:
     """Listens in *folder*, which only the account of the service may open."""
 
     def __init__(self, folder: Path, reloads: Reloads, reactor: IApplianceReactor) -> None:
-        self.path = folder / FILE
+        self.path = folder / SOCKET
         self._reactor = reactor
         self._factory = _Askers(reloads)
         self._port: IListeningPort | None = None
