@@ -95,6 +95,7 @@ class Body:
         "_pending",
         "_source",
         "error",
+        "has_excess",
         "is_taken",
         "size",
     )
@@ -107,6 +108,7 @@ class Body:
         self._pending = b""
         self._delivery: _Delivery | None = None
         self.error: errors.ExchangeError | None = None  # what ended it early
+        self.has_excess = False  # did bytes come behind its end?
         self.is_taken = False  # does anybody read it?
         self.size = 0
 
@@ -128,6 +130,8 @@ class Body:
         """
         piece, rest = self._decoder.decode(data)
         self.size += len(piece)
+        if rest:
+            self.has_excess = True  # known before whoever waits for the end goes on
         if self._limit and self.size > self._limit:
             raise errors.BodyTooLarge("the request body is longer than [limits] body allows")
         if self._delivery is not None:

@@ -126,6 +126,11 @@ class MemoryTransport(ImmediateTransport, tcp.Connection):
         """Let the connection break."""
         self._lose(ConnectionLost())
 
+    def takes_some(self, size: int) -> None:
+        """Let the far end read *size* bytes of what waits for it."""
+        self._heard += self._outbox[:size]
+        self._outbox = self._outbox[size:]
+
     def takes_all(self) -> None:
         """Let the far end read again, and all of what waits for it."""
         self.takes = True

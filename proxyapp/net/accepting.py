@@ -76,24 +76,26 @@ class LeanPort(tcp.Port):
 
     def _welcome(self, descriptor: int, peer: tuple[Any, ...]) -> None:
         opened = socket.socket(self.addressFamily, self.socketType, 0, descriptor)
-        if len(peer) > _SCOPE and peer[_SCOPE]:
-            peer = (socket.getnameinfo(peer, _NUMERIC)[0], *peer[1:])
-        protocol = self._protocol_for(peer)
-        if protocol is None:
+        try:
+            server = self._server_of(opened, peer)
+        except Exception:  # what is wrong with one connection doesn't close the door to all
+            log.err()
+            server = None
+        if server is None:
             opened.close()
             return
-        self.sessionno += 1
-        server = self.transport(opened, protocol, peer, self, self.sessionno, self.reactor)
         try:
-            protocol.makeConnection(server)
+            server.protocol.makeConnection(server)
         except Exception:  # its own mistake
             log.err()
             server.abortConnection()
 
-    def _protocol_for(self, peer: tuple[Any, ...]) -> IProtocol | None:
+    def _server_of(self, opened: socket.socket, peer: tuple[Any, ...]) -> ImmediateServer | None:
+        if len(peer) > _SCOPE and peer[_SCOPE]:
+            peer = (socket.getnameinfo(peer, _NUMERIC)[0], *peer[1:])
         assert self.factory is not None
-        try:
-            return self.factory.buildProtocol(self._buildAddr(peer))
-        except Exception:  # a mistake with one connection doesn't close the door to all
-            log.err()
+        protocol = self.factory.buildProtocol(self._buildAddr(peer))
+        if protocol is None:
             return None
+        self.sessionno += 1
+        return self.transport(opened, protocol, peer, self, self.sessionno, self.reactor)

@@ -45,6 +45,7 @@ class Inquiry(protocol.Protocol):
         self._reader = HeadReader(limits)
         self._interim_left = _MAX_INTERIM
         self._telling: IDelayedCall | None = None
+        self._is_refused = False
 
     def __repr__(self) -> str:
         return f"<Inquiry {'answered' if self._telling is not None else 'waiting'}>"
@@ -59,7 +60,8 @@ class Inquiry(protocol.Protocol):
 
     def abort(self) -> None:
         """Close the connection, if there is one."""
-        if self.transport is not None:
+        # Twisted's TLS can't be aborted when it is gone.
+        if self.transport is not None and self.transport.connected:
             self.transport.abortConnection()
 
     # Protocol.
@@ -81,6 +83,7 @@ class Inquiry(protocol.Protocol):
             return
         if head is not None:
             self.transport.pauseProducing()
+            self._is_refused = head.status >= 300
             self._telling = self._clock.callLater(0, self._tell, head)
 
     def _final_head(self) -> ResponseHead | None:
@@ -114,6 +117,8 @@ class Inquiry(protocol.Protocol):
         self._ended()
 
     def _ended(self) -> None:
+        if self._is_refused:
+            return  # TLS may bring the farewell with it, and nobody takes the connection over
         if self._telling is not None and self._telling.active():
             self._telling.cancel()
         self._fail(errors.ConnectionEnded("the connection ended without an answer"))

@@ -35,6 +35,7 @@ class Answer:
 
     __slots__ = (
         "_body",
+        "_has_excess",
         "_interim_left",
         "_method",
         "_on_interim",
@@ -45,7 +46,6 @@ class Answer:
         "arrived",
         "framing",
         "has_begun",
-        "has_excess",
         "head",
         "persists",
         "whole",
@@ -60,7 +60,7 @@ class Answer:
         self.whole: bytes | None = None
         self.framing = NO_BODY
         self.has_begun = False
-        self.has_excess = False
+        self._has_excess = False
         self.persists = False
         self._source = source
         self._method = method
@@ -76,9 +76,11 @@ class Answer:
     @property
     def is_complete(self) -> bool:
         """Has all of it arrived, and nothing behind it?"""
-        if self.has_excess:
-            return False
-        return self.whole is not None or (self._body is not None and self._body.is_complete)
+        # Bytes behind it answer nothing we asked (RFC 9112 section 9.2).
+        body = self._body
+        if body is None:
+            return self.whole is not None and not self._has_excess
+        return body.is_complete and not body.has_excess and body.error is None
 
     @property
     def error(self) -> errors.ExchangeError | None:
@@ -149,13 +151,11 @@ class Answer:
 
     def _read_body(self, data: bytes) -> None:
         if self._body is None:
-            self.has_excess = True
+            self._has_excess = True
             return
         try:
-            # Bytes behind the response answer nothing we asked (RFC 9112 section 9.2).
-            self.has_excess = bool(self._body.push(data)) or self.has_excess
+            self._body.push(data)
         except errors.ClientFault as fault:
-            self.has_excess = True
             self._body.fail(_malformed(fault))
 
     def input_ended(self, is_clean: bool) -> None:

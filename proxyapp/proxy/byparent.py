@@ -44,6 +44,10 @@ class ParentConnections:
         """See Connections; raises ParentLost where the parent can't be reached."""
         return await self._pool.getConnection(self._key)
 
+    def drop_idle(self, origin: Origin) -> None:
+        """See Connections."""
+        self._pool.drop_idle(self._key)
+
     def release(self, upstream: Upstream) -> None:
         """See Connections."""
         self._pool.release(upstream)

@@ -57,6 +57,9 @@ class Connections(Protocol):
     async def getConnection(self, origin: Origin) -> Upstream:
         """Return one for requests to *origin*, idle or new."""
 
+    def drop_idle(self, origin: Origin) -> None:
+        """Close the idle ones for requests to *origin*."""
+
     def release(self, upstream: Upstream) -> None:
         """Take *upstream* back after an exchange."""
 
@@ -99,10 +102,12 @@ class ForwardProxyResource:
                     reply.pass_on(self._outgoing(answer, reply), answer.whole)
                 return
             except errors.ConnectionEnded:
-                # A used connection died under the request: again, if it may be.
+                # A used connection died under the request: again, if it may be, and not on one
+                # that has been idle for even longer and may have died of the same.
                 if not upstream.is_untouched or not attempts or not may_repeat(request):
                     raise
                 attempts -= 1
+                self._pool.drop_idle(origin)
             finally:
                 if upstream.upload is not None:
                     upstream.upload.cancel()

@@ -13,7 +13,7 @@ connection that is released, or leave to dial when one closes. The names are tho
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -124,6 +124,7 @@ class HTTPConnectionPool:
         self._idle: OrderedDict[Upstream, None] = OrderedDict()  # the longest idle first
         self._line: _Line = OrderedDict()  # those that max_total holds up
         self._open = 0
+        self._leaving: deque[Origin] = deque()  # whose places are being given to others
         self._is_closing = False
 
     def __repr__(self) -> str:
@@ -183,6 +184,12 @@ class HTTPConnectionPool:
         for upstream in list(self._idle):
             self._close_idle(upstream)
 
+    def drop_idle(self, origin: Origin) -> None:
+        """Close the idle connections to *origin*: one that was used later than they has died."""
+        host = self._hosts.get(origin)
+        for upstream in [] if host is None else list(host.idle):
+            self._close_idle(upstream)
+
     # Taking and dialling.
 
     async def _dial(self, origin: Origin) -> Upstream:
@@ -233,15 +240,21 @@ class HTTPConnectionPool:
         self._open += 1
 
     def _leave(self, origin: Origin) -> None:
-        host = self._hosts[origin]
-        host.open -= 1
-        self._open -= 1
-        waiter = self._first_waiter(host)
-        if waiter is not None:
-            waiter.leave()
-            self._enter(waiter.origin)
-            waiter.turn.callback(None)
-        self._forget_empty(origin)
+        self._leaving.append(origin)
+        if len(self._leaving) > 1:
+            return  # whoever was let in failed at once: a long line of those is no deep recursion
+        while self._leaving:
+            origin = self._leaving[0]
+            host = self._hosts[origin]
+            host.open -= 1
+            self._open -= 1
+            waiter = self._first_waiter(host)
+            if waiter is not None:
+                waiter.leave()
+                self._enter(waiter.origin)
+                waiter.turn.callback(None)
+            self._forget_empty(origin)
+            self._leaving.popleft()
 
     def _first_waiter(self, host: _Host) -> _Waiter | None:
         return _first(host.waiting) or self._first_in_line()

@@ -63,10 +63,9 @@ class Direction:
             self._start_splice(source, target)
 
     def _start_splice(self, source: Transport, target: Transport) -> None:
-        target.unregisterProducer()
         self._splice = splice.splice(source, target, None, self._drained)
-        if self._splice is None:
-            target.registerProducer(self, True)
+        if self._splice is not None:
+            target.unregisterProducer()
 
     def _drained(self) -> None:
         self._end_splice()
@@ -188,10 +187,11 @@ class Relay:
         self._watch = Drain(self._sweep, timeout, self._moved, self.cut)
 
     def _moved(self) -> int | None:
-        """Return what went either way; None while a connection waits for its share."""
-        if any(map(net_transport.is_held_back, self._transports.values())):
+        """Return what was taken on either side; None while a connection waits for its share."""
+        transports = self._transports.values()
+        if any(map(net_transport.is_held_back, transports)):
             return None
-        return self.up.moved + self.down.moved
+        return self.up.moved + self.down.moved - sum(map(net_transport.unsent, transports))
 
     def direction_over(self, direction: Direction) -> None:
         """The input of *direction* has ended, and all of it has been passed on."""
@@ -215,7 +215,11 @@ class Relay:
             transport.abortConnection()
 
     def lost(self, direction: Direction, is_clean: bool) -> None:
-        """The source of *direction* is gone: the other one follows, in the same manner."""
+        """The source of *direction* is gone: the other one follows, in the same manner.
+
+        A reset behind the end of its input says only that it takes no more: what it sent arrives.
+        """
+        is_clean = is_clean or direction.is_over
         self._transports.pop(direction, None)
         self.up.stop()
         self.down.stop()

@@ -146,7 +146,8 @@ class Upstream(protocol.Protocol):
         """Close the connection at once, whatever it is doing."""
         self.is_broken = True
         self.sweep.drop(self)
-        if self.transport is not None:
+        # Twisted's TLS can't be aborted when it is gone: that would be a mistake in the event log.
+        if self.transport is not None and self.transport.connected:
             self.transport.abortConnection()
 
     def fail(self, error: errors.ExchangeError) -> None:

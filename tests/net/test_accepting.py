@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 from typing import cast
+from unittest import mock
 
 import pytest
 from twisted.internet.defer import maybeDeferred
@@ -72,6 +73,27 @@ async def test_first_one_goes_wrong(
     if first == "refuses":
         assert clients[0].recv(10) == b""
     await close(*clients, factory.made[-1], port)
+
+
+@flow
+async def test_first_one_cannot_be_watched(
+    appliance: ApplianceReactor, logged_errors: LoggedErrors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kernel that watches no more descriptors (epoll(7)) costs a connection, not the port."""
+    factory = Witnesses()
+    port, number = listen(appliance, factory, "127.0.0.1")
+    refusal = mock.Mock(side_effect=OSError(errno.ENOSPC, "no watches"))
+    monkeypatch.setattr(port, "transport", refusal)
+    clients = [socket.create_connection(("127.0.0.1", number))]
+    while not refusal.called:
+        await turn()
+    monkeypatch.undo()
+    assert clients[0].recv(10) == b""
+    clients.append(socket.create_connection(("127.0.0.1", number)))
+    while len(factory.made) < 2:
+        await turn()
+    assert len(logged_errors.flush(OSError)) == 1
+    await close(*clients, factory.made[1], port)
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ECONNABORTED, errno.EPERM, errno.ENOBUFS])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import pytest
 from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
@@ -115,6 +117,19 @@ def test_who_leaves(said: bytes) -> None:
             continue  # paused, its end isn't seen before the head is told
         asked.turn()
         assert isinstance(asked.error, errors.ConnectionEnded)
+
+
+def test_who_refuses_and_leaves() -> None:
+    """An answer after which there is nothing to take over counts, whatever comes behind it."""
+    for end in (MemoryTransport.closes, MemoryTransport.resets):
+        asked = Asked()
+        asked.far.says(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+        end(asked.far)
+        asked.turn()
+        assert asked.status == 403
+        # What is gone isn't touched any more: under TLS that would raise.
+        with mock.patch.object(asked.far, "abortConnection", side_effect=AttributeError):
+            asked.inquiry.abort()
 
 
 def test_whoever_loses_interest() -> None:

@@ -277,20 +277,48 @@ def test_not_on_a_fresh_connection() -> None:
         assert len(stage.origins) == 1
 
 
-@pytest.mark.parametrize("retries", [0, 1, 2])
-def test_only_so_many_times(retries: int) -> None:
-    """A request is sent again *retries* times, however many dead connections there are."""
-    with script(retries=retries) as stage:
-        for client in [ask(stage) for _ in range(4)]:
-            stage.origins[stage.clients.index(client)].says(OK)
-            client.hears(OK_PASSED_ON)
+def leave_idle(stage: Stage, count: int) -> list[MemoryTransport]:
+    """Leave *count* used, idle connections in the pool; return their far ends."""
+    clients = [ask(stage) for _ in range(count)]
+    for client, origin in zip(clients, stage.origins[-count:], strict=True):
+        origin.says(OK)
+        client.hears(OK_PASSED_ON)
+    return stage.origins[-count:]
+
+
+def test_not_on_one_that_is_as_dead() -> None:
+    """All that have been idle for longer than the one that died are given up with it."""
+    with script() as stage:
+        *older, used = leave_idle(stage, 4)
         client = stage.client()
         client.says(get())
-        for used in reversed(stage.origins[-retries - 1 :]):
-            used.hears(passed_on())
-            used.resets()
+        used.hears(passed_on())
+        used.resets()
+        stage.origin.hears(passed_on())
+        stage.origin.says(OK)
+        client.hears(OK_PASSED_ON)
+        stage.turn()
+        assert len(stage.origins) == 5
+        assert all(origin.is_gone for origin in older)
+
+
+@pytest.mark.parametrize("retries", [0, 1, 2])
+def test_only_so_many_times(retries: int) -> None:
+    """A request is sent again *retries* times, whatever becomes of its connections."""
+    with script(retries=retries, pool=pool_of(max_per_host=1)) as stage:
+        warm_up(stage)
+        client = ask(stage)
+        for _ in range(retries):
+            ahead = stage.client()
+            ahead.says(get(b"/ahead"))
+            stage.origin.resets()
+            stage.origin.hears(passed_on(b"/ahead"))
+            stage.origin.says(OK)
+            ahead.hears(OK_PASSED_ON)
+            stage.origin.hears(passed_on())
+        stage.origin.resets()
         assert client.all_heard().startswith(b"HTTP/1.1 502 ")
-        assert len(stage.origins) == 4
+        assert len(stage.origins) == retries + 1
 
 
 # --- Bodies of requests ---
@@ -779,6 +807,29 @@ def test_bytes_behind_the_response(excess: bytes) -> None:
         assert stage.origin.is_gone
         warm_up(stage)
         assert len(stage.origins) == 2
+
+
+@pytest.mark.parametrize("excess", [b"x", OK])
+@pytest.mark.parametrize(
+    ("how", "begun", "end"),
+    [
+        (b"Content-Length: 4", b"ab", b"cd"),
+        (CHUNKED, b"2\r\nab\r\n", b"2\r\ncd\r\n0\r\n\r\n"),
+    ],
+)
+def test_bytes_behind_a_streamed_response(
+    how: bytes, begun: bytes, end: bytes, excess: bytes
+) -> None:
+    """They come with the end of a long body as well: whoever waits gets another connection."""
+    with script(pool=pool_of(max_per_host=1)) as stage:
+        client, waiting = ask(stage), stage.client()
+        waiting.says(get(b"/next"))
+        stage.origin.says(response(b"200 OK", how, body=begun))
+        stage.origin.says(end + excess)
+        assert client.all_heard().endswith(begun + end)
+        stage.turn()
+        assert stage.origins[0].is_gone
+        stage.origins[1].hears(passed_on(b"/next"))
 
 
 def test_close_by_the_origin() -> None:

@@ -424,6 +424,27 @@ def test_closing_what_is_idle() -> None:
         assert stage.pool.counters.reused == 1
 
 
+def test_long_line_that_fails_at_once() -> None:
+    """However many wait, each gets his own failure, and no place is lost."""
+    with script(pool=pool_of(max_per_host=1)) as stage:
+        held, waiting = Borrower(stage), borrow(stage, 1000)
+        stage.dialler.refusals = [errors.OriginUnreachable("down") for _ in waiting]
+        held.far.resets()
+        assert {type(each.error) for each in waiting} == {errors.OriginUnreachable}
+        assert repr(stage.pool) == "<HTTPConnectionPool 0 open, 0 idle>"
+
+
+def test_dropping_what_is_idle_to_one_origin() -> None:
+    """The others' connections stay."""
+    with script() as stage:
+        mine, others = Borrower(stage, "a").give_back(), Borrower(stage, "b").give_back()
+        for name in ("a", "never"):
+            stage.pool.drop_idle(origin(name))
+        stage.turn()
+        assert mine.far.is_gone
+        assert not others.far.is_gone
+
+
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(["borrow", "back", "drop", "reset", "leave", "wait"]), st.integers(0)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gc
+import socket
+import ssl
 import weakref
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -11,7 +14,9 @@ import pytest_twisted  # type: ignore[import-untyped]  # it has no types
 from twisted.internet import protocol, reactor
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.ssl import DefaultOpenSSLContextFactory
 from twisted.internet.task import Clock
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -24,7 +29,8 @@ from proxyapp.proxy.relay import Relay
 from proxyapp.stream import SPLICE_FROM, Body, Receiver
 from proxyapp.wire import bodies
 from proxyapp.wire.framing import Framing, Kind
-from tests.net.loopback import Network, Witness
+from tests.certificates import server_context
+from tests.net.loopback import PATIENCE, Network, Peer, Witness, Witnesses, turn
 from tests.support import MemorySource, MemoryTransport, RecordedReply, connect
 
 IDLE = 40.0
@@ -237,6 +243,22 @@ def test_bytes_on_the_way_that_nobody_takes() -> None:
     assert joined.client.reason == "ConnectionAborted"
 
 
+def test_bytes_on_the_way_that_are_taken_slowly() -> None:
+    """A client isn't cut while it goes on taking the last bytes, however slowly it does."""
+    joined = Joined()
+    joined.client.takes = False
+    joined.origin.says(b"x" * 1000)
+    joined.origin.closes()
+    for _ in range(6):
+        joined.wait(int(CLOSING) - 4)
+        joined.client.takes_some(100)
+    assert not joined.is_over
+    joined.client.takes_all()
+    joined.turn()
+    joined.client.hears(b"x" * 1000)
+    assert joined.is_over
+
+
 def test_back_pressure() -> None:
     """Either side is read no faster than the other one reads."""
     joined = Joined()
@@ -319,12 +341,12 @@ class Witnessed(ToReceiver):
         self._witness.connectionLost(reason)
 
 
-async def joined_by_sockets(network: Network) -> tuple[Relay, Witness, Witness]:
-    """Return a relay that joins the near ends of two real connections."""
+async def joined_by_sockets(network: Network, buffer: int = 0) -> tuple[Relay, Witness, Witness]:
+    """Return a relay that joins the near ends of two real connections; *buffer* is the client's."""
     relay = Relay(Sweep(cast(ApplianceReactor, reactor)), IDLE, CLOSING)
     ends: list[Witness] = []
-    for receiver in (relay.client, relay.origin):
-        witness, _ = await network.connect()
+    for receiver, size in ((relay.client, buffer), (relay.origin, 0)):
+        witness, _ = await network.connect(size)
         witness.transport.protocol = Witnessed(receiver, witness)
         ends.append(witness)
     client, origin = ends
@@ -371,6 +393,25 @@ async def test_half_closed_client_that_reads_late(network: Network) -> None:
 
 
 @pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
+async def test_reset_behind_the_end(network: Network) -> None:
+    """An origin that has said all it had, and takes no more, doesn't cost a slow client a byte."""
+    relay, _, witness = await joined_by_sockets(network, buffer=4096)
+    client, origin = network.peers
+    size = SPLICE_FROM - 1
+    await origin.send(b"x" * size)
+    origin.socket.close()
+    while not relay.down.is_over:
+        await turn()
+    for count in (1, 2):  # the first byte is answered with a reset, which the next one feels
+        await client.send(b"u")
+        while relay.up.moved < count:
+            await turn()
+    await witness.lost
+    assert len(await client.read_all()) == size
+    await relay.done
+
+
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
 @pytest.mark.parametrize("whose", [0, 1])
 async def test_counts_when_it_is_cut(network: Network, whose: int) -> None:
     """A reset in the middle of a splice cuts the other side; what went through stays counted."""
@@ -382,6 +423,51 @@ async def test_counts_when_it_is_cut(network: Network, whose: int) -> None:
     network.peers[whose].reset()
     await relay.done
     assert relay.down.moved == size
+
+
+async def connect_by_tls(network: Network, folder: Path) -> tuple[Witness, Peer]:
+    """Return our end and the far one of a connection under TLS, with small buffers."""
+    context, _ = server_context(folder)
+    chain = str(folder / "server.pem")
+    factory = Witnesses()
+    layers = TLSMemoryBIOFactory(DefaultOpenSSLContextFactory(chain, chain), False, factory)
+    port = network.reactor.listenTCP(0, layers, interface="127.0.0.1")
+    network.ports.append(port)
+    port.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # type: ignore[attr-defined]
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    end = socket.socket()
+    end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    end.settimeout(PATIENCE)
+    made = factory.next
+    end.connect(("127.0.0.1", port.getHost().port))  # type: ignore[attr-defined]
+    peer = Peer(await network.in_thread(lambda: context.wrap_socket(end)))
+    network.peers.append(peer)
+    return await made, peer
+
+
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
+async def test_slow_client_under_tls(network: Network, tmp_path: Path) -> None:
+    """Who was paused when splicing was tried is resumed, where nothing can be spliced."""
+    relay = Relay(Sweep(cast(ApplianceReactor, reactor)), IDLE, CLOSING)
+    (near, client), (far, origin) = await connect_by_tls(network, tmp_path), await network.connect()
+    near.transport.wrappedProtocol = Witnessed(relay.client, near)  # type: ignore[attr-defined]
+    far.transport.protocol = Witnessed(relay.origin, far)
+    relay.join(
+        TakenOver(near.transport, b"", has_ended=False),
+        TakenOver(far.transport, b"", has_ended=False),
+    )
+    begun, rest = SPLICE_FROM - 4096, 3 * SPLICE_FROM
+    await origin.send(b"x" * begun)
+    while relay.down.moved < begun:
+        await turn()
+    sending = origin.send(b"x" * rest)
+    while far.transport.is_reading:
+        await turn()
+    assert len(await client.read(begun + rest)) == begun + rest
+    await sending
+    client.socket.close()
+    await relay.done
 
 
 @pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from unittest import mock
 
 import pytest
 from twisted.internet.task import Clock
@@ -239,6 +240,17 @@ def test_abort_before_it_is_connected() -> None:
     upstream = Upstream(Origin("http", "a", 80), Keeping(), Sweep(Clock()), TIMEOUTS, HEAD)
     upstream.abort()
     assert upstream.is_broken
+
+
+def test_abort_of_what_is_gone() -> None:
+    """A connection that is gone isn't touched any more: under TLS that would raise."""
+    keeping = Keeping()
+    keeping.ask()
+    keeping.far.all_heard()
+    keeping.far.resets()
+    with mock.patch.object(keeping.far, "abortConnection", side_effect=AttributeError):
+        keeping.upstream.abort()
+    assert keeping.lost_ones == [keeping.upstream]
 
 
 class Receiving:
