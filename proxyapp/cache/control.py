@@ -202,6 +202,8 @@ class CacheControl:
         finally:
             pulse.stop()
         if not outcome.reason:
+            # The last byte is handed on first, and stored with the others in the same turn.
+            await deferLater(self._clock, 0)
             found = self._store.variants(key_of(url, self._rules))
             outcome = replace(outcome, is_stored=any(entry.is_complete for entry in found))
         sink.write(to_line(outcome))

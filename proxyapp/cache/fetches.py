@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from proxyapp.cache.distant import DistantFill
 from proxyapp.cache.fill import Fill
 from proxyapp.cache.wanted import Means, Passed, Place, Wanted
 from proxyapp.exchange import Request
 from proxyapp.rules.caching import parts
 from proxyapp.rules.caching.rules import OnRange
+from proxyapp.rules.caching.stored import Varying
 from proxyapp.rules.memory import room
 from proxyapp.store.entry import Entry
 from proxyapp.store.sharing import Outdated
@@ -25,11 +28,16 @@ _WISHES = (b"cache-control", b"pragma")
 
 
 class Fetches:
-    """The fetches that more than one client may wait for, by key."""
+    """The fetches that more than one client may wait for, by key and variant.
+
+    Which variant a fetch brings is known when its response comes: until then all who want the key
+    wait for one fetch, which has none. Those who want another variant than that share one of
+    theirs. No other process is told of it: it would have to know the variant, too.
+    """
 
     def __init__(self, means: Means) -> None:
         self._means = means
-        self._shared: dict[bytes, Fill | DistantFill] = {}
+        self._shared: dict[tuple[bytes, Varying], Fill | DistantFill] = {}
         self._unshared: dict[bytes, float] = {}
         self._outdated_here = Outdated()
         self._kept_up: set[Fill] = set()
@@ -37,9 +45,11 @@ class Fetches:
     def __repr__(self) -> str:
         return f"<Fetches {len(self._shared)}>"
 
-    def joinable(self, request: Request, place: Place) -> Fill | DistantFill | None:
+    def joinable(
+        self, request: Request, place: Place, variant: Varying = ()
+    ) -> Fill | DistantFill | None:
         """Return a fetch that answers *request* as well, None if there is none."""
-        fill = self._shared.get(place.key)
+        fill = self._shared.get((place.key, variant))
         if fill is None or not fill.is_open or place.rule.is_judged_by_origin:
             return None
         if self._is_outdated(place.key, fill.began_at):
@@ -47,9 +57,13 @@ class Fetches:
         combined = request.head.fields.combined
         return None if any(name in combined for name in _WISHES) else fill
 
-    def new(self, request: Request, place: Place, entry: Entry | None) -> Fill | DistantFill:
+    def new(
+        self, request: Request, place: Place, entry: Entry | None, variant: Varying = ()
+    ) -> Fill | DistantFill:
         """Return a fetch for *request*, which *entry* may help to answer."""
         wanted, is_shared, is_kept_up = self._wanted(request, place, entry)
+        if variant:
+            wanted = replace(wanted, variant=variant)
         if not is_shared or self.is_unshared(place):
             return Fill(self._means, wanted, self._ended, is_kept_up)
         return self._shared_fill(wanted, is_kept_up)
@@ -64,7 +78,7 @@ class Fetches:
 
     def validate(self, request: Request, place: Place, entry: Entry) -> None:
         """Ask in the background whether *entry* is still right, if not too much is asked there."""
-        is_new = place.key not in self._shared and request.head.method == b"GET"
+        is_new = (place.key, ()) not in self._shared and request.head.method == b"GET"
         if is_new and self._may_keep_up():
             asking = parts.validating(request.head, entry.stored)
             wanted = Wanted(request, asking, place, entry)
@@ -76,7 +90,7 @@ class Fetches:
 
     def outdate(self, key: bytes) -> None:
         """What is being fetched for *key* may be old already."""
-        self._shared.pop(key, None)
+        self._shared.pop((key, ()), None)
         self._outdated.note(key, self._means.seconds())
 
     def check(self, key: bytes, asked_at: float) -> None:
@@ -123,8 +137,8 @@ class Fetches:
 
     def _shared_fill(self, wanted: Wanted, is_kept_up: bool) -> Fill | DistantFill:
         """Return a fetch that others may join, by this process or another one."""
-        means, key = self._means, wanted.place.key
-        sharing = means.store.sharing if means.is_shared else None
+        means, key, variant = self._means, wanted.place.key, wanted.variant
+        sharing = means.store.sharing if means.is_shared and not variant else None
         fill: Fill | DistantFill
         try:
             claim = None if sharing is None else sharing.claims.claim(key)
@@ -137,24 +151,25 @@ class Fetches:
             fill = Fill(means, wanted, self._ended, is_kept_up, claim)
             if is_kept_up:
                 self._kept_up.add(fill)
-        self._shared[key] = fill
+        self._shared[key, variant] = fill
         return fill
 
     def _may_keep_up(self) -> bool:
         return len(self._kept_up) < _MOST_KEPT_UP
 
-    def _forget(self, key: bytes, fill: Fill | DistantFill) -> None:
-        if self._shared.get(key) is fill:
-            del self._shared[key]
+    def _forget(self, key: bytes, fill: Fill | DistantFill, variant: Varying = ()) -> None:
+        if self._shared.get((key, variant)) is fill:
+            del self._shared[key, variant]
 
     def _ended(self, fill: Fill) -> None:
-        key = fill.wanted.place.key
-        was_shared = self._shared.get(key) is fill
-        self._forget(key, fill)
+        key, variant = fill.wanted.place.key, fill.wanted.variant
+        was_shared = self._shared.get((key, variant)) is fill
+        self._forget(key, fill, variant)
         self._kept_up.discard(fill)
         self.check(key, fill.began_at)
         if isinstance(fill.outcome, Passed):
-            if was_shared and len(key) <= _LONGEST_REMEMBERED:
+            # Of one variant it says nothing of the others.
+            if was_shared and not variant and len(key) <= _LONGEST_REMEMBERED:
                 room(self._unshared)[key] = self._means.sweep.now + _UNSHARED_FOR
         elif fill.outcome is not None:
             self._unshared.pop(key, None)

@@ -41,7 +41,7 @@ class Intake:
         leader: Callable[[], Reply | None],
         settle: Callable[[Outcome], None],
     ) -> None:
-        self.asked_at = means.seconds()
+        now = self.asked_at = means.seconds()
         self.growing: Growing | None = None
         self.came = NO_FIELDS  # the fields of what is stored, as they came
         self._tee: Tee | None = None
@@ -49,6 +49,8 @@ class Intake:
         self._wanted = wanted
         self._leader = leader
         self._settle = settle
+        policy = wanted.place.rule.policy
+        self._fwd = serving.forwarding(wanted.request.head, wanted.entry, policy, now)
 
     def __repr__(self) -> str:
         return f"<Intake of {self._wanted.place.key!r}: {self.growing!r}>"
@@ -210,7 +212,7 @@ class Intake:
             self._settle(Passed(None))
             raise errors.ClientGone("everybody asks for his part himself")
         self._settle(Passed(leader))
-        passed = serving.forwarded(head, is_stored=False)
+        passed = serving.forwarded(head, fwd=self._fwd)
         if whole is None:
             return leader.begin(passed, framing)
         leader.pass_on(passed, whole)

@@ -17,9 +17,10 @@ from proxyapp.cache.wanted import Means, Passed, Place, Places, Ready
 from proxyapp.cache.witness import Witness
 from proxyapp.exchange import ANSWERED, Reply, Request
 from proxyapp.rules.caching import parts, reuse, varying
+from proxyapp.rules.caching.cachestatus import Fwd
 from proxyapp.rules.caching.reuse import Use
 from proxyapp.rules.caching.rules import CacheRules
-from proxyapp.rules.caching.stored import Stored
+from proxyapp.rules.caching.stored import Stored, Varying
 from proxyapp.rules.ranges import ByteRange
 from proxyapp.store.entry import Entry, EntryGone
 from proxyapp.wire.framing import CHUNKED, NO_BODY, Framing, Kind
@@ -96,7 +97,8 @@ class CachingProxy:
         self, request: Request, reply: Reply, place: Place, entry: Entry | None = None
     ) -> None:
         """Let the origin answer, and learn from that; if it fails, a stale *entry* may do."""
-        witness = Witness(request, reply, self._means, self._places.of, self._fetches.outdate)
+        fwd = self._forwarding(request, place, entry)
+        witness = Witness(request, reply, self._means, self._places.of, self._fetches.outdate, fwd)
         is_complete = False
         try:
             await self._means.origin.respond(request, witness)
@@ -128,13 +130,14 @@ class CachingProxy:
         reply: Reply,
         place: Place,
         entry: Entry | None,
+        variant: Varying = (),
         is_again: bool = False,
     ) -> None:
-        """Answer with what the origin says, together with others who want the same."""
-        fill = self._fetches.joinable(request, place)
+        """Answer with what the origin says, together with others who want the same *variant*."""
+        fill = self._fetches.joinable(request, place, variant)
         why = Why.COLLAPSED
         if fill is None:
-            fill = self._fetches.new(request, place, entry)
+            fill = self._fetches.new(request, place, entry, variant)
             why = Why.MISS if isinstance(fill, Fill) else why
         if await self._share(fill, request, reply, place, entry, why):
             return
@@ -142,8 +145,10 @@ class CachingProxy:
         entry = varying.select(request.head, self._means.store.variants(place.key), _stored_of)
         if entry is not None and await self._answer_from(entry, request, reply, place):
             return
-        if isinstance(fill, DistantFill) and fill.is_forsaken and not is_again:
-            await self._fetch(request, reply, place, entry, is_again=True)
+        brought = None if variant else _brought(fill)
+        beside = () if brought is None else varying.beside(request.head, brought)
+        if beside or (isinstance(fill, DistantFill) and fill.is_forsaken and not is_again):
+            await self._fetch(request, reply, place, entry, beside, is_again=True)
             return
         alone = self._fetches.alone(request, place)
         if not await self._share(alone, request, reply, place, entry, Why.MISS):
@@ -159,10 +164,11 @@ class CachingProxy:
         why: Why,
     ) -> bool:
         """Answer with what *fill* brings, or a stale *entry*; False where it's not for this one."""
+        fwd = self._forwarding(request, place, entry)
         member = fill.join(reply)
         try:
             await member.settled
-            return await self._take(fill, request, reply, place, why)
+            return await self._take(fill, request, reply, place, why, fwd)
         except errors.OriginFault:
             if not await self._serve_stale(entry, request, reply, place):
                 raise
@@ -181,8 +187,18 @@ class CachingProxy:
             return False
         return await _serve(self._means, entry, request, reply, place, Why.STALE)
 
+    def _forwarding(self, request: Request, place: Place, entry: Entry | None) -> Fwd:
+        now = self._means.seconds()
+        return serving.forwarding(request.head, entry, place.rule.policy, now)
+
     async def _take(
-        self, fill: Fill | DistantFill, request: Request, reply: Reply, place: Place, why: Why
+        self,
+        fill: Fill | DistantFill,
+        request: Request,
+        reply: Reply,
+        place: Place,
+        why: Why,
+        fwd: Fwd,
     ) -> bool:
         outcome = fill.outcome
         if isinstance(outcome, Passed):
@@ -191,21 +207,21 @@ class CachingProxy:
             reply.record.cache = Why.MISS
             await fill.over
             return True
-        stored = outcome.entry.stored if isinstance(outcome, Ready) else None
-        if isinstance(outcome, Followed):
-            stored = outcome.stored
+        stored, means = _brought(fill), self._means
         if stored is None or varying.select(request.head, (stored,), _itself) is None:
             return False
         if isinstance(outcome, Ready) and outcome.was_there:
-            return await _serve(self._means, outcome.entry, request, reply, place, Why.REVALIDATED)
+            return await _serve(
+                means, outcome.entry, request, reply, place, Why.REVALIDATED, fwd=fwd
+            )
         if why is Why.MISS:
             stored = fill.as_it_came(stored)
         if isinstance(outcome, Ready):
-            return await _serve(self._means, outcome.entry, request, reply, place, why, stored)
+            return await _serve(means, outcome.entry, request, reply, place, why, stored, fwd)
         assert isinstance(outcome, Followed)
         # An origin that was asked for a part, and sends all: to ask again would be of no use.
         is_final = isinstance(fill, Fill) and fill.wanted.asking is request.head
-        return await _follow(self._means, outcome, stored, request, reply, place, why, is_final)
+        return await _follow(means, outcome, stored, request, reply, place, why, fwd, is_final)
 
 
 def _check_origin_may_be_asked(head: RequestHead) -> None:
@@ -240,13 +256,15 @@ async def _serve(
     place: Place,
     why: Why,
     shown: Stored | None = None,
+    fwd: Fwd = Fwd.MISS,
 ) -> bool:
     """Answer with *entry*; False where it is gone, or has not what is asked for.
 
-    *shown* is the head to send, where that isn't the stored one.
+    *shown* is the head to send, where that isn't the stored one. *fwd* is why the origin was asked,
+    if it was.
     """
     stored, store = shown or entry.stored, means.store
-    lines = serving.status_lines(stored, place.rule.policy, means.seconds(), why)
+    lines = serving.status_lines(stored, place.rule.policy, means.seconds(), why, fwd)
     total = entry.size if entry.is_complete else stored.total
     selected = serving.select(request.head, stored, total, lines)
     if not serving.has(entry, selected):
@@ -268,6 +286,7 @@ async def _follow(
     reply: Reply,
     place: Place,
     why: Why,
+    fwd: Fwd,
     is_final: bool,
 ) -> bool:
     """Send what grows, under the head *stored*.
@@ -276,7 +295,7 @@ async def _follow(
     this *is_final* then the client gets all of it, or waits.
     """
     total = growing.total
-    lines = serving.status_lines(stored, place.rule.policy, means.seconds(), why)
+    lines = serving.status_lines(stored, place.rule.policy, means.seconds(), why, fwd)
     selected = serving.select(request.head, stored, total, lines)
     if selected.pieces is not None and len(selected.pieces) > 1 and is_final:
         whole = parts.unconditional(request.head)
@@ -303,6 +322,14 @@ def _note(reply: Reply, stored: Stored, why: Why) -> None:
     record = reply.record
     record.cache = why
     record.content_type = serving.content_type(stored)
+
+
+def _brought(fill: Fill | DistantFill) -> Stored | None:
+    """Return what *fill* brings that may be for several clients, if it does."""
+    outcome = fill.outcome
+    if isinstance(outcome, Ready):
+        return outcome.entry.stored
+    return outcome.stored if isinstance(outcome, Followed) else None
 
 
 def _stored_of(entry: Entry) -> Stored:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from proxyapp import errors
 from proxyapp.exchange import Reply
 from proxyapp.rules import multipart, ranges
-from proxyapp.rules.caching import cachestatus, freshness, validation
+from proxyapp.rules.caching import cachestatus, freshness, reuse, validation
+from proxyapp.rules.caching.cachestatus import Fwd
 from proxyapp.rules.caching.policy import Policy
 from proxyapp.rules.caching.stored import Stored
 from proxyapp.rules.conditions import Outcome
@@ -24,8 +25,8 @@ from proxyapp.wire.writer import reason_for
 _NAME = b"proxyapp"
 # What depends on the request beside the URL and what Vary names.
 _CONDITIONAL = frozenset((b"if-modified-since", b"if-none-match", b"if-range", b"range"))
-_FORWARDED = cachestatus.cache_status(_NAME, fwd=b"miss")
-_FORWARDED_AND_STORED = cachestatus.cache_status(_NAME, fwd=b"miss", stored=True)
+_FORWARDED = {fwd: cachestatus.cache_status(_NAME, fwd=fwd) for fwd in Fwd}
+_FORWARDED_AND_STORED = cachestatus.cache_status(_NAME, fwd=Fwd.MISS, stored=True)
 _STALE = b"the origin can't be reached, or is in trouble"
 _SIZE = frozenset((b"content-length",))
 _SIZE_AND_TYPE = frozenset((b"content-length", b"content-type"))
@@ -115,8 +116,27 @@ def _partial(lines: Sequence[bytes]) -> OutgoingResponse:
     return OutgoingResponse(206, reason_for(206), [], lines)
 
 
-def status_lines(stored: Stored, policy: Policy, now: float, why: Why) -> list[bytes]:
-    """Return Age and Cache-Status of an answer with *stored* (RFC 9111 section 5.1, RFC 9211)."""
+def forwarding(request: RequestHead, entry: Entry | None, policy: Policy, now: float) -> Fwd:
+    """Say why *request* goes to the origin though it selects *entry*, if there is one."""
+    if policy.is_off:
+        return Fwd.BYPASS
+    if request.method not in reuse.LOOKED_UP:
+        return Fwd.METHOD
+    if entry is None:
+        return Fwd.MISS if reuse.may_look_up(request) else Fwd.REQUEST
+    if not entry.is_complete:
+        return Fwd.PARTIAL
+    is_fresh = now < freshness.terms(entry.stored, policy).fresh_until
+    return Fwd.REQUEST if is_fresh else Fwd.STALE
+
+
+def status_lines(
+    stored: Stored, policy: Policy, now: float, why: Why, fwd: Fwd = Fwd.MISS
+) -> list[bytes]:
+    """Return Age and Cache-Status of an answer with *stored* (RFC 9111 section 5.1, RFC 9211).
+
+    *fwd* is why the origin was asked, if it was.
+    """
     fresh_until = freshness.terms(stored, policy).fresh_until
     ttl = fresh_until - now if math.isfinite(fresh_until) else None
     age = freshness.age(stored, now)
@@ -125,11 +145,17 @@ def status_lines(stored: Stored, policy: Policy, now: float, why: Why) -> list[b
     if why is Why.STALE:
         status = cachestatus.cache_status(_NAME, hit=True, ttl=ttl, detail=_STALE)
     elif why is Why.REVALIDATED:
-        status = cachestatus.cache_status(_NAME, fwd=b"stale", fwd_status=304, ttl=ttl)
+        status = cachestatus.cache_status(_NAME, fwd=fwd, fwd_status=304, ttl=ttl)
     else:
-        is_shared = why is Why.COLLAPSED
+        # It tells another version from a 304, whatever the client itself gets.
+        is_another = fwd in (Fwd.STALE, Fwd.REQUEST)
         status = cachestatus.cache_status(
-            _NAME, fwd=b"miss", ttl=ttl, stored=True, collapsed=is_shared
+            _NAME,
+            fwd=fwd,
+            fwd_status=stored.status if is_another else 0,
+            ttl=ttl,
+            stored=True,
+            collapsed=why is Why.COLLAPSED,
         )
     # RFC 9111 section 5.1: Age says that it doesn't come from the origin at this moment.
     return [status] if why is Why.MISS and age < 1 else [cachestatus.age_line(age), status]
@@ -171,9 +197,14 @@ def content_type(stored: Stored) -> bytes:
     return stored.fields.combined.get(b"content-type", b"")
 
 
-def forwarded(head: OutgoingResponse, is_stored: bool) -> OutgoingResponse:
-    """Return *head* of an answer that passes by, and perhaps *is_stored* meanwhile."""
-    lines = [*head.lines, _FORWARDED_AND_STORED if is_stored else _FORWARDED]
+def forwarded(
+    head: OutgoingResponse, is_stored: bool = False, fwd: Fwd = Fwd.MISS
+) -> OutgoingResponse:
+    """Return *head* of an answer that passes by, because of *fwd*.
+
+    What *is_stored* meanwhile is always something that wasn't there.
+    """
+    lines = [*head.lines, _FORWARDED_AND_STORED if is_stored else _FORWARDED[fwd]]
     return OutgoingResponse(head.status, head.reason, head.fields, lines)
 
 

@@ -14,14 +14,14 @@ from proxyapp.net.timers import Sweep
 from proxyapp.rules.caching import freshness, keys, parts
 from proxyapp.rules.caching.arrival import Present
 from proxyapp.rules.caching.rules import CacheRule, CacheRules
-from proxyapp.rules.caching.stored import Stored
+from proxyapp.rules.caching.stored import Stored, Varying
 from proxyapp.rules.memory import room
 from proxyapp.store.entry import Entry
 from proxyapp.store.store import CacheStore
 from proxyapp.wire.messages import RequestHead
 from proxyapp.wire.target import Origin
 
-# Clients choose how long URLs are.
+# Clients choose how long URLs are; what is remembered of them stays below some 3 MB.
 _LONGEST_REMEMBERED = 256
 
 
@@ -72,7 +72,8 @@ class Wanted:
     """What a fetch is for: *request* is the client's, *asking* what the origin is asked.
 
     The answer may say something of *entry*, or add to it; *continues_at* is where the content of
-    *entry* breaks off if the origin is asked for what follows.
+    *entry* breaks off if the origin is asked for what follows. *variant* is what those who share it
+    agree in, once it is known that others want another one.
     """
 
     request: Request
@@ -80,6 +81,7 @@ class Wanted:
     place: Place
     entry: Entry | None = None
     continues_at: int | None = None
+    variant: Varying = ()
 
     @property
     def present(self) -> Present | None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from proxyapp import stream
+from proxyapp.cache import serving
 from proxyapp.cache.sinks import Tee
 from proxyapp.cache.wanted import Means, Place
 from proxyapp.exchange import ForwardReplyAround, Reply, Request
 from proxyapp.rules.caching import invalidation, storing, validation, varying
+from proxyapp.rules.caching.cachestatus import Fwd
 from proxyapp.store.bodies import GrowingBody
 from proxyapp.wire import headers
 from proxyapp.wire.framing import Framing, Kind
@@ -17,7 +19,10 @@ from proxyapp.wire.target import Origin
 
 
 class Witness(ForwardReplyAround):
-    """See exchange.Reply. *outdate* is told of keys whose fetches may bring what is old."""
+    """See exchange.Reply; *fwd* is why it isn't answered from the cache.
+
+    *outdate* is told of keys whose fetches may bring what is old.
+    """
 
     def __init__(
         self,
@@ -26,24 +31,26 @@ class Witness(ForwardReplyAround):
         means: Means,
         place_of: Callable[[Origin, bytes], Place],
         outdate: Callable[[bytes], None],
+        fwd: Fwd,
     ) -> None:
         super().__init__(reply)
         self._request = request
         self._means = means
         self._place_of = place_of
         self._outdate = outdate
+        self._fwd = fwd
         self._asked_at = means.seconds()
         self._tee: Tee | None = None
 
     def pass_on(self, head: OutgoingResponse, body: bytes) -> None:
         """See Reply."""
         self._learn(head)
-        self.inner.pass_on(head, body)
+        self.inner.pass_on(serving.forwarded(head, fwd=self._fwd), body)
 
     def begin(self, head: OutgoingResponse, body: Framing, is_last: bool = False) -> stream.Sink:
         """See Reply."""
         self._learn(head)
-        sink = self.inner.begin(head, body, is_last)
+        sink = self.inner.begin(serving.forwarded(head, fwd=self._fwd), body, is_last)
         if self._request.head.method != b"POST":
             return sink
         growing = self._growing(head, body)
@@ -82,8 +89,9 @@ class Witness(ForwardReplyAround):
             return
         for changed in invalidation.invalidated(request, origin, path, response):
             place = self._place_of(*changed)
-            self._means.store.invalidate(place.key)
+            # In this order: what others store meanwhile is seen by us, or they see that it is old.
             self._outdate(place.key)
+            self._means.store.invalidate(place.key)
 
     def _freshen(self, place: Place, response: ResponseHead) -> None:
         """Update what is stored by the answer to a HEAD (RFC 9111 section 4.3.5)."""

@@ -106,15 +106,20 @@ class Catalogue:
 
     # Changes.
 
-    def change(self, key: bytes, entries: Entries, is_pending: bool) -> None:
-        """From now on *key* has *entries*; that *is_pending* until `settle` says otherwise."""
+    def change(
+        self, key: bytes, entries: Entries, is_pending: bool, token: int | None = None
+    ) -> None:
+        """From now on *key* has *entries*; that *is_pending* until `settle` says otherwise.
+
+        *token* is that of the time for which they are right, None for now.
+        """
         if is_pending:
             pending = self._pending.setdefault(key, Pending(entries))
             pending.entries = entries
             pending.changes += 1
         self._absent.pop(key, None)
         if entries:
-            self._remember(key, entries, self._tokens[slot_of(key)])
+            self._remember(key, entries, self._tokens[slot_of(key)] if token is None else token)
         else:
             self.memory.drop(key)
 
@@ -124,12 +129,13 @@ class Catalogue:
         Returns those that it replaced, or that are too many.
         """
         varying = entry.stored.varying
+        token = self._tokens[slot_of(entry.key)]  # before the look, as another may add variants
         old = self.find(entry.key)
         kept = [each for each in old if each.stored.varying != varying and each.id != entry.id]
         kept = [*kept[-(MOST_VARIANTS - 1) :], entry]
         if any(each.is_pinned for each in old if each.stored.varying == varying):
             entry.is_pinned = True
-        self.change(entry.key, tuple(kept), is_pending)
+        self.change(entry.key, tuple(kept), is_pending, token)
         ids = {each.id for each in kept}
         return tuple(each for each in old if each.id not in ids)
 
@@ -140,6 +146,15 @@ class Catalogue:
             tuple(entry if each.id == entry.id else each for each in self.find(entry.key)),
             is_pending,
         )
+
+    def invalidate(self, key: bytes, is_pending: bool) -> bool:
+        """All entries of *key* must be validated; say whether that is new of any."""
+        entries = self.find(key)
+        if all(entry.stored.is_invalid for entry in entries):
+            return False
+        invalid = [replace(each, stored=replace(each.stored, is_invalid=True)) for each in entries]
+        self.change(key, tuple(invalid), is_pending)
+        return True
 
     def remove(self, entry: Entry, is_pending: bool) -> None:
         """*entry* is gone."""

@@ -114,6 +114,11 @@ class Insertion:
         """See Change."""
         return self.entry.key
 
+    @property
+    def stored(self) -> Stored:
+        """The head that is written."""
+        return self.entry.stored
+
     def hand_on(self) -> int:
         """Return a descriptor for whoever goes on with the body at once; -1 if it's over.
 

@@ -185,13 +185,14 @@ class Disk:
                 for change in ready:
                     change.record(books)
                 self.marks.set(STATE, OPEN)
+            # First: who remembers other rows would look for bodies that go now.
+            self.tokens.renew(books.changed)
             for change in ready:
                 change.end(books)
             for number in books.superseded:
                 with contextlib.suppress(OSError):
                     self.folder.unlink(number)
         written.amount = max(files, books.written)
-        self.tokens.renew(books.changed)
 
     def remove(self, entries: Sequence[tuple[int, bytes]], is_said: bool) -> None:
         """Remove bodies and rows, given by id and key; *is_said* to those who remember them."""

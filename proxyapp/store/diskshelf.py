@@ -7,7 +7,6 @@ from proxyapp.store.catalogue import Catalogue
 from proxyapp.store.changes import Change, Insertion, Invalidation, Removal, Revision
 from proxyapp.store.entry import Entry
 from proxyapp.store.folder import BodyFolder
-from proxyapp.store.memory import Entries
 from proxyapp.store.room import Room, room_of
 from proxyapp.store.writing import Writing
 
@@ -69,10 +68,10 @@ class DiskShelf:
         self._catalogue.revise(entry, is_pending=True)
         self._writing.add(Revision(entry.key, entry.id, entry.stored))
 
-    def invalidate(self, key: bytes, entries: Entries) -> None:
+    def invalidate(self, key: bytes) -> None:
         """See Shelf."""
-        self._catalogue.change(key, entries, is_pending=True)
-        self._writing.add(Invalidation(key))
+        if self._catalogue.invalidate(key, is_pending=True):
+            self._writing.add(Invalidation(key))
 
     def remove(self, entry: Entry) -> None:
         """See Shelf."""

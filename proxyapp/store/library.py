@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from proxyapp.rules.caching.stored import Stored
 from proxyapp.store.bodies import GrowingBody, OpenBody
 from proxyapp.store.catalogue import Catalogue
-from proxyapp.store.changes import Change
+from proxyapp.store.changes import Change, Insertion, Revision
 from proxyapp.store.disk import Disk, Written, is_damage
 from proxyapp.store.diskshelf import DiskShelf
 from proxyapp.store.entry import Entry
@@ -71,8 +71,8 @@ class Shelf(Protocol):
     def revise(self, entry: Entry) -> None:
         """*entry* has another head."""
 
-    def invalidate(self, key: bytes, entries: Entries) -> None:
-        """All *entries* of *key* are marked as invalid."""
+    def invalidate(self, key: bytes) -> None:
+        """All entries of *key* must be validated."""
 
     def remove(self, entry: Entry) -> None:
         """Forget *entry*."""
@@ -218,6 +218,20 @@ class DiskLibrary:
             self._room.worked(written.amount)
         if written.is_renewed:
             self._renewed()
+        self._outdate(changes)
+
+    def _outdate(self, changes: Sequence[Change]) -> None:
+        """Invalidate what was changed at its origin since it arrived, but before others saw it.
+
+        Who saw to that change, in another process, found nothing that was to be invalidated.
+        """
+        assert self.sharing is not None
+        outdated, now = self.sharing.outdated, self._disk.seconds()
+        for change in changes:
+            if isinstance(change, Insertion | Revision) and outdated.is_since(
+                change.key, change.stored.arrived_at, now
+            ):
+                self.shelf.invalidate(change.key)
 
     def _renewed(self) -> None:
         """The index is another one."""

@@ -60,9 +60,9 @@ class MemoryShelf:
         """See Shelf."""
         self._catalogue.revise(entry, is_pending=False)
 
-    def invalidate(self, key: bytes, entries: Entries) -> None:
+    def invalidate(self, key: bytes) -> None:
         """See Shelf."""
-        self._catalogue.change(key, entries, is_pending=False)
+        self._catalogue.invalidate(key, is_pending=False)
 
     def remove(self, entry: Entry) -> None:
         """See Shelf."""

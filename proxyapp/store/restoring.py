@@ -252,9 +252,10 @@ def _insert(disk: Disk, number: int, head: BodyHead, done: Restored) -> None:
         raise Damaged("another body has replaced it")
     with disk.index.transaction():
         replaced = disk.index.insert(row, tags_of(head.stored.fields))
+    # First: who remembers the others would look for bodies that go now.
+    disk.tokens.renew([row.key])
     for each in replaced:
         disk.folder.unlink(each)
-    disk.tokens.renew([row.key])
     done.found += 1
 
 

@@ -146,12 +146,7 @@ class CacheStore:
 
     def invalidate(self, key: bytes) -> None:
         """All variants of *key* must be validated before their next use (RFC 9111 section 4.4)."""
-        entries = self._catalogue.find(key)
-        if not all(entry.stored.is_invalid for entry in entries):
-            invalid = tuple(
-                replace(entry, stored=replace(entry.stored, is_invalid=True)) for entry in entries
-            )
-            self._library.shelf.invalidate(key, invalid)
+        self._library.shelf.invalidate(key)
 
     def remove(self, entry: Entry) -> None:
         """Forget *entry*."""

@@ -89,8 +89,8 @@ def lines(response: Response) -> list[dict[str, object]]:
         ("POST", "list", b"", 405, "another method's"),
         ("GET", "purge", b"*", 405, "another method's"),
         ("GET", "list", b"tag:", 400, "no tag behind tag:"),
-        ("GET", "list", b"a.example", 400, "neither a path nor an absolute URL"),
-        ("GET", "show", b"", 400, "neither a path nor an absolute URL"),
+        ("GET", "list", b"a.example", 400, "isn't a complete URL"),
+        ("GET", "show", b"", 400, "isn't a complete URL"),
         ("GET", "show", A, 404, "nothing is stored for this URL"),
         ("POST", "purge", b"", 400, "say what"),
         ("POST", "pin", b"http://a b/", 400, "percent-encoded"),
@@ -202,10 +202,10 @@ def test_pin_and_unpin(desk: Desk) -> None:
 @pytest.mark.parametrize("is_stored", [True, False])
 @blocking
 def test_prefetch(desk: Desk, is_stored: bool) -> None:
-    """The outcome says whether the store has it now."""
+    """The outcome says whether the store has it, which is so a moment after the answer."""
 
     async def answer(request: Request, reply: Reply) -> None:
-        desk.store.held = [entry(A)] if is_stored else []
+        desk.reactor.callLater(0, setattr, desk.store, "held", [entry(A)] if is_stored else [])
         reply.record.cache = "miss"
         reply.record.status, reply.record.sent = 200, 5
 

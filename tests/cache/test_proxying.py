@@ -16,6 +16,7 @@ from proxyapp.store.store import StoreLimits
 from tests.cache.flowstage import (
     BLOCK,
     FRESH,
+    HOST,
     TAG,
     CacheStage,
     chunk,
@@ -326,6 +327,102 @@ def test_the_ttl_of_a_rule(tmp_path: Path) -> None:
         fill(stage, whole(b"x", b"Cache-Control: max-age=1"))
         stage.waits(50)
         assert stage.got().cache == b"hit"
+
+
+# --- Why the origin is asked ---
+
+AGAIN = whole(b"new", FRESH, b'ETag: "2"')
+SAME = b'HTTP/1.1 304 Same\r\nETag: "1"\r\n\r\n'
+NO_CACHE = b"Cache-Control: no-cache"
+PRIVATE = b"Cache-Control: private"
+# The method, the client's line, how old the stored one is, the answer; what is said of it.
+ASKED: dict[str, tuple[bytes, bytes, int, bytes, bytes]] = {
+    "a change": (b"POST", b"Content-Length: 0", 0, whole(b"x"), b"fwd=method"),
+    "a condition": (b"GET", b"If-Match: *", 0, whole(b"x"), b"fwd=request"),
+    "in private": (b"GET", b"Cache-Control: no-store", 0, whole(b"x"), b"fwd=request"),
+    "a reload": (b"GET", NO_CACHE, 0, AGAIN, b"fwd=request; fwd-status=200; stored"),
+    "a reload of the same": (b"GET", NO_CACHE, 0, SAME, b"fwd=request; fwd-status=304"),
+    "stale": (b"GET", b"Accept: */*", 1000, AGAIN, b"fwd=stale; fwd-status=200; stored"),
+    "stale, and long": (
+        b"GET",
+        b"Accept: */*",
+        1000,
+        head(None, FRESH) + chunk(BLOCK) + b"0\r\n\r\n",
+        b"fwd=stale; fwd-status=200; stored",
+    ),
+    "stale, and right": (b"GET", b"Accept: */*", 1000, SAME, b"fwd=stale; fwd-status=304"),
+    "stale, for one": (b"GET", b"Accept: */*", 1000, whole(b"x", PRIVATE), b"fwd=stale"),
+    "stale, and its head": (b"HEAD", b"Accept: */*", 1000, head(5, FRESH, TAG), b"fwd=stale"),
+}
+
+
+@pytest.mark.parametrize("case", ASKED.values(), ids=ASKED)
+def test_why_the_origin_is_asked(
+    tmp_path: Path, case: tuple[bytes, bytes, int, bytes, bytes]
+) -> None:
+    """Cache-Status names the reason, and what came where that isn't what the client gets."""
+    method, line, age, answer, said = case
+    with flow(tmp_path) as stage:
+        fill(stage)
+        stage.waits(age)
+        client = stage.ask(line, method=method)
+        stage.says(answer)
+        assert stage.heard(client, method).cache == said
+
+
+def test_where_the_cache_is_off(tmp_path: Path) -> None:
+    """A rule that has nothing stored is the reason, whatever the request is."""
+    with flow(tmp_path, by=rule(policy=Policy(is_off=True))) as stage:
+        for method in (b"GET", b"DELETE"):
+            client = stage.ask(method=method)
+            stage.says(whole(b"x", FRESH))
+            assert stage.heard(client, method).cache == b"fwd=bypass"
+            assert stage.records[-1].cache == ""
+
+
+# --- Variants ---
+
+GERMAN, FRENCH, DUTCH = (b"Accept-Language: " + each for each in (b"de", b"fr", b"nl"))
+VARIED = (FRESH, b"Vary: Accept-Language")
+
+
+@pytest.mark.parametrize("is_long", [False, True])
+def test_another_variant_for_all(tmp_path: Path, is_long: bool) -> None:
+    """Those who want another variant than the first one share a fetch of that."""
+    with flow(tmp_path) as stage:
+        lines = [GERMAN, FRENCH, FRENCH, DUTCH, GERMAN, FRENCH, DUTCH]
+        clients = [stage.ask(line) for line in lines]
+        assert len(stage.origins) == 1
+        stage.says(head(2 * SIZE, *VARIED) + BLOCK if is_long else whole(b"de", *VARIED))
+        if is_long:
+            clients.append(stage.ask(FRENCH))
+        assert len(stage.origins) == 3
+        stage.origins[1].says(whole(b"fr", *VARIED))
+        stage.origins[2].says(whole(b"nl", *VARIED))
+        stage.origins[0].says(BLOCK if is_long else b"")
+        german = BLOCK * 2 if is_long else b"de"
+        heard = [stage.heard(client) for client in clients]
+        wanted = [german, b"fr", b"fr", b"nl", german, b"fr", b"nl", b"fr"]
+        assert [each.body for each in heard] == wanted[: len(heard)]
+        collapsed = [at for at, each in enumerate(heard[:7]) if b"collapsed" in each.cache]
+        assert collapsed == [2, 4, 5, 6]
+        assert len(stage.store.variants(HOST + b"/")) == 3
+
+
+def test_another_variant_is_for_one(tmp_path: Path) -> None:
+    """What isn't to be shared of a variant has nothing to say of the others."""
+    with flow(tmp_path) as stage:
+        clients = [stage.ask(line) for line in (GERMAN, FRENCH, FRENCH)]
+        stage.says(whole(b"de", *VARIED))
+        assert stage.fetching() == 1
+        stage.says(whole(b"1", PRIVATE))
+        assert stage.fetching() == 1
+        for origin in stage.origins:
+            if "busy" in repr(origin.protocol):
+                origin.says(whole(b"2", PRIVATE))
+        assert [stage.heard(client).body for client in clients] == [b"de", b"1", b"2"]
+        assert [stage.ask(DUTCH), stage.ask(DUTCH)]
+        assert stage.fetching() == 1
 
 
 # --- An origin in trouble ---

@@ -12,10 +12,11 @@ from proxyapp import errors
 from proxyapp.cache import serving
 from proxyapp.cache.serving import Why
 from proxyapp.net.task import Task
-from proxyapp.rules.caching.policy import DEFAULT
+from proxyapp.rules.caching.cachestatus import Fwd
+from proxyapp.rules.caching.policy import DEFAULT, Policy
 from proxyapp.rules.caching.stored import Stored
 from proxyapp.rules.ranges import ByteRange
-from proxyapp.store.entry import Entry, EntryGone, Extents
+from proxyapp.store.entry import Entry, EntryGone, Extents, size_of
 from proxyapp.wire.headers import of_lines
 from tests.cache.flowstage import BLOCK, FlowReply, reply, response
 from tests.store.stores import DISK_ONLY, KEY, MEMORY_ONLY, START, Bench, bench
@@ -91,19 +92,23 @@ def test_an_unknown_size() -> None:
 
 
 @pytest.mark.parametrize(
-    ("why", "age", "words"),
+    ("why", "fwd", "age", "words"),
     [
-        (Why.HIT, 0, b"hit"),
-        (Why.STALE, 100, b"hit; ttl=-40; detail="),
-        (Why.REVALIDATED, 0, b"fwd=stale; fwd-status=304"),
-        (Why.MISS, 0, b"fwd=miss; "),
-        (Why.MISS, 5, b"fwd=miss; "),
-        (Why.COLLAPSED, 5, b"collapsed"),
+        (Why.HIT, Fwd.MISS, 0, b"hit"),
+        (Why.STALE, Fwd.STALE, 100, b"hit; ttl=-40; detail="),
+        (Why.REVALIDATED, Fwd.STALE, 0, b"fwd=stale; fwd-status=304"),
+        (Why.REVALIDATED, Fwd.REQUEST, 0, b"fwd=request; fwd-status=304"),
+        (Why.MISS, Fwd.MISS, 0, b"fwd=miss; ttl=60; stored"),
+        (Why.MISS, Fwd.MISS, 5, b"fwd=miss; "),
+        (Why.MISS, Fwd.PARTIAL, 0, b"fwd=partial; ttl="),
+        (Why.MISS, Fwd.STALE, 0, b"fwd=stale; fwd-status=200; ttl=60; stored"),
+        (Why.COLLAPSED, Fwd.STALE, 5, b"fwd=stale; fwd-status=200; ttl=55; stored; collapsed"),
+        (Why.COLLAPSED, Fwd.MISS, 5, b"collapsed"),
     ],
 )
-def test_what_the_cache_says(why: Why, age: int, words: bytes) -> None:
+def test_what_the_cache_says(why: Why, fwd: Fwd, age: int, words: bytes) -> None:
     """Age is there unless it comes from the origin at this moment, and once."""
-    lines = serving.status_lines(stored(), DEFAULT, START + age, why)
+    lines = serving.status_lines(stored(), DEFAULT, START + age, why, fwd)
     ages = [line for line in lines if line.startswith(b"Age: ")]
     assert ages == ([] if why is Why.MISS and not age else [b"Age: %d" % age])
     (status,) = (line for line in lines if line.startswith(b"Cache-Status: proxyapp"))
@@ -111,6 +116,34 @@ def test_what_the_cache_says(why: Why, age: int, words: bytes) -> None:
 
 
 HALF: Extents = ((0, 10), (50, 60))
+WHOLE: Extents = ((0, 100),)
+
+
+@pytest.mark.parametrize(
+    ("method", "field", "extents", "age", "fwd"),
+    [
+        (b"POST", None, None, 0, Fwd.METHOD),
+        (b"OPTIONS", None, WHOLE, 0, Fwd.METHOD),
+        (b"GET", (b"If-Match", b"*"), None, 0, Fwd.REQUEST),
+        (b"HEAD", (b"Cache-Control", b"no-store"), None, 0, Fwd.REQUEST),
+        (b"GET", (b"Content-Length", b"1"), None, 0, Fwd.REQUEST),
+        (b"GET", (b"Cache-Control", b"no-cache"), WHOLE, 59, Fwd.REQUEST),
+        (b"GET", (b"Cache-Control", b"no-cache"), WHOLE, 60, Fwd.STALE),
+        (b"GET", (b"Cache-Control", b"no-cache"), None, 0, Fwd.MISS),
+        (b"GET", None, WHOLE, 60, Fwd.STALE),
+        (b"HEAD", None, HALF, 0, Fwd.PARTIAL),
+        (b"HEAD", None, None, 0, Fwd.MISS),
+    ],
+)
+def test_why_it_is_forwarded(
+    method: bytes, field: tuple[bytes, bytes] | None, extents: Extents | None, age: int, fwd: Fwd
+) -> None:
+    """RFC 9211 section 2.2; where the cache is off, nothing else matters."""
+    request = request_of(method, fields=[field] if field else []).head
+    entry = None if extents is None else Entry(KEY, 1, stored(), size_of(extents), extents)
+    assert serving.forwarding(request, entry, DEFAULT, START + age) is fwd
+    off = Policy(is_off=True)
+    assert serving.forwarding(request, entry, off, START + age) is Fwd.BYPASS
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from proxyapp.cache.witness import Witness
 from proxyapp.exchange import Responder
 from proxyapp.net.timers import Sweep
 from proxyapp.rules.caching import keys
+from proxyapp.rules.caching.cachestatus import Fwd
 from proxyapp.rules.caching.rules import CacheRule
 from proxyapp.store.entry import Entry
 from proxyapp.wire.framing import CHUNKED, Framing, Kind
@@ -52,7 +53,8 @@ class Passing:
     def by(self, method: bytes, path: bytes = b"", *fields: tuple[bytes, bytes]) -> Witness:
         """Return the witness of a request."""
         request = request_of(method, URL + path, list(fields))
-        return Witness(request, self.reply, self._means, _place, self.outdated.append)
+        outdate = self.outdated.append
+        return Witness(request, self.reply, self._means, _place, outdate, Fwd.METHOD)
 
     def is_valid(self, path: bytes = b"") -> bool:
         """Is what is stored under *path* still good?"""
@@ -94,7 +96,16 @@ def test_changes(passing: Passing, method: bytes, status: int, is_valid: bool) -
     passing.by(method).pass_on(response(status=status), b"")
     assert passing.is_valid() is is_valid
     assert passing.outdated == ([] if is_valid else [URL])
-    assert passing.reply.head is not None
+    assert passing.reply.field(b"cache-status") == b"proxyapp; fwd=method"
+
+
+def test_that_it_is_old_is_said_first(passing: Passing) -> None:
+    """What another worker stores meanwhile would be missed by both otherwise."""
+    said: list[list[bytes]] = []
+    look = mock.Mock(side_effect=lambda key: said.append(passing.outdated[:]))
+    with mock.patch.object(passing.store, "invalidate", look):
+        passing.by(b"PUT").pass_on(response(), b"")
+    assert said == [[URL]]
 
 
 def test_what_else_has_changed(passing: Passing) -> None:

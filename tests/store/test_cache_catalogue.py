@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,12 +25,15 @@ class Rows(Lookup):
         self.asked = 0
         self.error: sqlite3.Error | None = None
         self.close = lambda: None
+        self.looked: Callable[[], None] = lambda: None
 
     def find(self, key: bytes) -> Entries:
         self.asked += 1
         if self.error is not None:
             raise self.error
-        return self.rows.get(key, ())
+        found = self.rows.get(key, ())
+        self.looked()
+        return found
 
 
 class Scene:
@@ -68,6 +72,27 @@ def test_rows_are_read_once(tmp_path: Path) -> None:
     scene.rows.rows[KEY] = (entry(1),)
     tokens.renew([KEY])
     assert (scene.ids(), scene.ids(), scene.rows.asked) == ([1], [1], 2)
+    scene.catalogue.attach(None, None)
+    tokens.close()
+
+
+@pytest.mark.parametrize("is_put", [False, True])
+def test_what_another_adds_meanwhile_is_found(tmp_path: Path, is_put: bool) -> None:
+    """Just behind our look another process stores a variant: neither look nor put may hide it."""
+    scene, tokens = Scene(), Tokens(str(tmp_path / "tokens"))
+    scene.catalogue.attach(scene.rows, tokens)
+
+    def add() -> None:
+        scene.rows.rows[KEY] = (entry(2, b"x"),)
+        scene.rows.looked = lambda: None
+        tokens.renew([KEY])
+
+    scene.rows.looked = add
+    if is_put:
+        scene.catalogue.put(entry(1), is_pending=False)
+    else:
+        assert scene.ids() == []
+    assert scene.ids() == [2]
     scene.catalogue.attach(None, None)
     tokens.close()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from proxyapp.store import bodyhead, restoring
+from proxyapp.store import bodyhead, index, restoring
 from proxyapp.store.entry import EntryGone
 from tests.store.stores import KEY, Bench, Said, bench, listening, stored
 
@@ -277,6 +277,33 @@ def test_after_a_power_cut_the_last_bodies_go(
             keys = {entry.key for entry in running.store.entries()}
             assert KEY in keys
             assert len(keys) == (3 if has_stopped else 1)
+
+
+def test_what_is_new_after_a_power_cut_proves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is stored while the index is read is kept, and doesn't make older bodies look safe."""
+    fill(tmp_path)
+    for path in bodies(tmp_path):
+        moment = 1e9 if path.stat().st_size < 10_000 else 1e9 + 1000
+        os.utime(path, (moment, moment))
+    with sqlite3.connect(index_of(tmp_path)) as connection:
+        connection.execute("UPDATE mark SET value = 'open' WHERE name = 'state'")
+    connection.close()
+    boot = tmp_path / "another boot"
+    boot.write_text("2", encoding="ascii")
+    monkeypatch.setattr(restoring, "_BOOT", boot)
+    new = KEY + b"/new"
+
+    def read_while_another_stores(path: str) -> bool:
+        with bench(tmp_path) as another:
+            another.store.put(new, stored(), b"new")
+        return True
+
+    monkeypatch.setattr(index, "is_sound", read_while_another_stores)
+    with bench(tmp_path) as running:
+        running.settle(2)
+        assert sorted(entry.key for entry in running.store.entries()) == [KEY, new]
 
 
 def test_strange_files_do_no_harm(tmp_path: Path) -> None:

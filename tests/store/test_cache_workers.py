@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from proxyapp.store.entry import EntryGone
+from proxyapp.store.folder import BodyFolder
 from proxyapp.store.tokens import SLOTS, Tokens, slot_of
 from tests.store.stores import KEY, Bench, bench, result, stored
 
@@ -44,6 +45,41 @@ def test_what_one_replaces_the_other_sees(workers: tuple[Bench, Bench]) -> None:
     second.store.put(KEY, stored(varying=((b"accept", b"x"),)), b"four")
     second.settle()
     assert sorted(first.read_key(KEY)) == [b"four", b"three"]
+
+
+@pytest.mark.parametrize("is_restored", [False, True])
+def test_what_is_replaced_goes_last(
+    workers: tuple[Bench, Bench], is_restored: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody looks for a body that another one takes away: who remembers it knows of the new one.
+
+    Be that written by a worker, or found by the one that compares files and index.
+    """
+    first, second = workers
+    new = stored(arrived_at=stored().arrived_at + 10)
+    entry = first.store.put(KEY, new, b"new")
+    first.settle()
+    kept = BodyFolder(first.folder, first.clock.seconds).body_path(entry.id)
+    aside = first.folder / "aside"
+    os.link(kept, aside)
+    first.store.put(KEY, stored(), b"old")
+    first.settle()
+    assert second.read_key(KEY) == [b"old"]
+    found = []
+    unlink = BodyFolder.unlink
+
+    def look_and_unlink(folder: BodyFolder, number: int) -> None:
+        found.append(second.read_key(KEY))
+        unlink(folder, number)
+
+    monkeypatch.setattr(BodyFolder, "unlink", look_and_unlink)
+    if is_restored:
+        os.rename(aside, kept)
+        first.store._library._restoring.start()  # type: ignore[attr-defined]
+    else:
+        first.store.put(KEY, new, b"new")
+        first.settle()
+    assert found == [[b"new"]]
 
 
 def test_contents_stay_in_memory_when_rows_are_read_again(workers: tuple[Bench, Bench]) -> None:
@@ -87,6 +123,29 @@ def test_changes_reach_the_other(workers: tuple[Bench, Bench], change: str) -> N
         "invalidate": [(b'"1"', True, False)],
         "pin": [(b'"1"', False, True)],
     }.get(change, [])
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_change_before_the_others_see_it(workers: tuple[Bench, Bench], is_new: bool) -> None:
+    """What waits to be written when another worker sees a change is invalid all the same."""
+    first, second = workers
+    now = first.clock.seconds()
+    entry = first.store.put(KEY, stored(arrived_at=now - 1), b"hello")
+    if not is_new:
+        first.settle()
+        now = first.clock.seconds()
+        first.store.update(entry, stored(b'"2"', arrived_at=now))
+    assert second.store.sharing is not None
+    second.store.sharing.outdated.note(KEY, now)
+    second.store.invalidate(KEY)
+    second.settle()
+    first.settle()
+    for each in workers:
+        assert each.store.variants(KEY)[0].stored.is_invalid
+    first.store.update(entry, stored(b'"3"', arrived_at=first.clock.seconds()))
+    first.settle()
+    for each in workers:
+        assert not each.store.variants(KEY)[0].stored.is_invalid
 
 
 def test_eviction_by_one_is_harmless_to_the_other(workers: tuple[Bench, Bench]) -> None:

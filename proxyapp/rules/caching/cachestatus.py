@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import functools
 import re
 
@@ -10,6 +11,17 @@ _TOKEN = re.compile(rb"[A-Za-z*][A-Za-z0-9!#$%&'*+\-.^_`|~:/]*")
 _UNSAFE = re.compile(rb"[^\x20-\x7e]")
 # RFC 8941 section 3.3.1.
 _LARGEST = 999_999_999_999_999
+
+
+class Fwd(bytes, enum.Enum):
+    """Why a request went on to the origin (RFC 9211 section 2.2)."""
+
+    BYPASS = b"bypass"  # the cache is off there
+    METHOD = b"method"
+    REQUEST = b"request"  # it says itself that what is stored won't do
+    MISS = b"miss"
+    PARTIAL = b"partial"
+    STALE = b"stale"
 
 
 def cache_status(
@@ -25,10 +37,10 @@ def cache_status(
 ) -> bytes:
     """Return the Cache-Status line of the cache called *name* (RFC 9211 section 2).
 
-    *hit* and *fwd* exclude each other. *fwd* is why it went to the origin: miss, uri-miss,
-    vary-miss, stale, request, method, bypass or partial; *fwd_status* is what came back, *stored*
-    that it was kept, and *collapsed* that it was shared with other requests. *ttl* is for how many
-    seconds more it is fresh, less than 0 if it isn't. Zero and empty say nothing.
+    *hit* and *fwd* exclude each other. *fwd* is why it went to the origin: a Fwd, or another word
+    of section 2.2; *fwd_status* is what came back, *stored* that it was kept, and *collapsed* that
+    it was shared with other requests. *ttl* is for how many seconds more it is fresh, less than 0
+    if it isn't. Zero and empty say nothing.
     """
     if hit and ttl is not None and not detail:
         return b"Cache-Status: %b; hit; ttl=%d" % (_item(name), _number(ttl))

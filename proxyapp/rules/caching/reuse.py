@@ -22,7 +22,7 @@ class Use(enum.Enum):
     VALIDATE = "validate"
 
 
-_LOOKED_UP = (b"GET", b"HEAD")
+LOOKED_UP = (b"GET", b"HEAD")
 # Only the origin can judge these (RFC 9110 sections 13.1.1 and 13.1.4).
 _FOR_ORIGIN = frozenset((b"if-match", b"if-unmodified-since"))
 # Whatever the client may have to say of which response, or how much of it, would do.
@@ -110,7 +110,7 @@ def may_look_up(request: RequestHead) -> bool:
     Not if it has content, offers to switch protocols, must leave nothing behind (no-store), or
     has a precondition that only the origin can judge.
     """
-    if request.method not in _LOOKED_UP:
+    if request.method not in LOOKED_UP:
         return False
     combined = request.fields.combined
     if b"cache-control" in combined and b"no-store" in directives.of(request.fields).flags:

@@ -1,4 +1,4 @@
-"""Which cache rule a URL falls under: the first that matches, looked up in about a microsecond."""
+"""Which cache rule a URL falls under: the first that matches."""
 
 from __future__ import annotations
 
@@ -44,10 +44,6 @@ class CacheRule:
         return b"authorization" in self.policy.ignore
 
 
-# Paths beyond this are looked up each time, so that what is remembered stays below some 2 MB.
-_LONGEST_REMEMBERED = 256
-
-
 class _Choice(NamedTuple):
     """A rule for hosts that it has matched already; without *paths* it matches all there is."""
 
@@ -62,7 +58,6 @@ class CacheRules:
         self.rules = tuple(rules)
         self.default = default
         self._by_origin: dict[Origin, tuple[_Choice, ...]] = {}
-        self._by_url: dict[tuple[Origin, bytes], CacheRule] = {}
 
     def __repr__(self) -> str:
         return f"<CacheRules {' '.join(rule.name for rule in self.rules)}>"
@@ -72,16 +67,6 @@ class CacheRules:
         choices = self._by_origin.get(origin)
         if choices is None:
             choices = room(self._by_origin)[origin] = tuple(self._choices(origin))
-        if not choices:
-            return self.default
-        rule = self._by_url.get((origin, path))
-        if rule is None:
-            rule = self._first(choices, path)
-            if len(path) <= _LONGEST_REMEMBERED:
-                room(self._by_url)[origin, path] = rule
-        return rule
-
-    def _first(self, choices: tuple[_Choice, ...], path: bytes) -> CacheRule:
         for paths, rule in choices:
             if paths is None or paths.match(path):
                 return rule

@@ -42,8 +42,9 @@ def parse_url(url: bytes) -> Target:
         raise errors.BadRequest(f"the URL has more than {LONGEST} bytes")
     if any(octet <= 0x20 or octet >= 0x7F for octet in url):
         raise errors.BadRequest("the URL has characters that must be percent-encoded")
-    target = parse_target(b"GET", url)
-    if target.form is not Form.ABSOLUTE:
+    # What is no URL at all would be told what is wrong with it in a request.
+    target = parse_target(b"GET", url) if b"://" in url else None
+    if target is None or target.form is not Form.ABSOLUTE:
         raise errors.BadRequest("this isn't a complete URL, such as http://host/path")
     return target
 

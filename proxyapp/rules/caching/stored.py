@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from proxyapp.wire.headers import Fields
+
+# Each request field that Vary names, and its normalised value, None where it has none.
+Varying: TypeAlias = tuple[tuple[bytes, bytes | None], ...]
 
 
 class Memo:
@@ -24,11 +28,10 @@ class Stored:
 
     *fields* are those that may be stored: the end-to-end ones, Content-Length among them, but not
     Age. *asked_at* is when it was asked for, less the Age that it came with: the latest moment at
-    which it may have been made. It and *arrived_at* are seconds since the epoch. *varying* holds
-    each request field that Vary names and its normalised value, None where the request didn't have
-    it. *ttl* is for how many seconds from its arrival it is fresh, whatever the origin and the
-    policy say. *is_invalid* wants it validated before it is used. *total* is the size of the
-    complete content in bytes, None if unknown.
+    which it may have been made. It and *arrived_at* are seconds since the epoch. *varying* is what
+    tells it from other variants. *ttl* is for how many seconds from its arrival it is fresh,
+    whatever the origin and the policy say. *is_invalid* wants it validated before it is used.
+    *total* is the size of the complete content in bytes, None if unknown.
     """
 
     status: int
@@ -36,7 +39,7 @@ class Stored:
     fields: Fields
     asked_at: float
     arrived_at: float
-    varying: tuple[tuple[bytes, bytes | None], ...] = ()
+    varying: Varying = ()
     ttl: float | None = None
     is_invalid: bool = False
     total: int | None = None

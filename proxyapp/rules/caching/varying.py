@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from proxyapp.rules.caching import freshness
-from proxyapp.rules.caching.stored import Stored
+from proxyapp.rules.caching.stored import Stored, Varying
 from proxyapp.wire.headers import Fields, split_list
 from proxyapp.wire.messages import RequestHead, ResponseHead
 
@@ -75,12 +75,20 @@ def is_everything(response: ResponseHead) -> bool:
     return value is not None and b"*" in split_list(value)
 
 
-def selecting(
-    request: RequestHead, response: ResponseHead
-) -> tuple[tuple[bytes, bytes | None], ...]:
+def selecting(request: RequestHead, response: ResponseHead) -> Varying:
     """Return each field of *request* that Vary of *response* names, with its normalised value."""
+    return _values(request, sorted(set(response.fields.tokens(b"vary"))))
+
+
+def beside(request: RequestHead, stored: Stored) -> Varying:
+    """Return what *request* has in place of what *stored* varies by; empty if it selects that."""
+    if _rank(request.fields, stored) is not None:
+        return ()
+    return _values(request, (name for name, _ in stored.varying))
+
+
+def _values(request: RequestHead, names: Iterable[bytes]) -> Varying:
     combined = request.fields.combined
-    names = sorted(set(response.fields.tokens(b"vary")))
     values = [(name, combined.get(name)) for name in names]
     return tuple(
         (name, None if value is None else normalised(name, value)) for name, value in values

@@ -26,10 +26,11 @@ JOINING = CacheRules((STEAM,), CacheRule())
 @pytest.mark.parametrize(
     ("url", "complaint"),
     [
-        (b"", "neither a path nor an absolute URL"),
+        (b"", "isn't a complete URL"),
         (b"/path", "isn't a complete URL"),
-        (b"*", "only OPTIONS"),
-        (b"a.example/", "neither"),
+        (b"/path?of=http://a.example/", "isn't a complete URL"),
+        (b"*", "isn't a complete URL"),
+        (b"a.example/", "isn't a complete URL, such as http://host/path"),
         (b"ftp://a.example/", "only http and https"),
         (b"http://a.example/a b", "percent-encoded"),
         (b"http://a.example/\r\nX: y", "percent-encoded"),

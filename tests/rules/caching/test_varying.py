@@ -155,3 +155,20 @@ def test_normalising_settles(name: bytes, value: bytes) -> None:
     """Any value can be normalised, and then stays what it is."""
     once = varying.normalised(name, value)
     assert varying.normalised(name, once) == once
+
+
+@pytest.mark.parametrize(
+    ("second", "values"),
+    [
+        (FOO_1, ()),
+        (request(b"Foo: 1", b"Bar: 2"), ()),
+        (request(b"Foo: 2", b"Bar: 2"), ((b"foo", b"2"),)),
+        (request(b"Foo:  a,b"), ((b"foo", b"a, b"),)),
+        (request(), ((b"foo", None),)),
+    ],
+)
+def test_another_variant(
+    second: RequestHead, values: tuple[tuple[bytes, bytes | None], ...]
+) -> None:
+    """It is named by what the request has in place of the stored one's fields, normalised."""
+    assert varying.beside(second, stored(AN_HOUR, b"Vary: Foo", asked=FOO_1)) == values
