@@ -6,6 +6,7 @@ import functools
 import os
 import re
 import sys
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -93,6 +94,11 @@ class Options(usage.Options):
         self.arguments = sys.argv[1:] if options is None else [*options]
         super().parseOptions(options)  # type: ignore[no-untyped-call]  # as above
 
+    def parseArgs(self, *words: str) -> None:
+        """Take no words that belong to no option; raises UsageError."""
+        if words:
+            raise usage.UsageError(f"{words[0]!r} belongs to no option; is it --config {words[0]}?")
+
     def opt_config(self, path: str) -> None:
         """The ini file."""
         self._path = Path(path)
@@ -140,18 +146,17 @@ class Options(usage.Options):
         self._overrides.append(Override(f"{name}={text}", flag))
 
     def postOptions(self) -> None:
-        """Load the configuration; raises UsageError with every mistake, one a line."""
+        """Load the configuration; with mistakes in it, print every one, a line each, and exit."""
         if self._listeners:
             self._override("proxy.listen", "\n".join(self._listeners), "--listen")
         try:
             self._load()
         except ConfigError as error:
-            lines = ("the configuration is wrong", *error.mistakes)
-            if self["explain"] is not None or any(self._tools()):
-                # Not 1: a script would take that for a refusal, or for an empty cache.
-                print("proxyapp: " + "\n".join(lines), file=sys.stderr)
-                sys.exit(2)
-            raise usage.UsageError("\n".join(lines)) from error
+            lines = ("proxyapp: the configuration is wrong", *error.mistakes)
+            # No UsageError: with that twistd prints all options, which would hide the mistakes.
+            print("\n".join(lines), file=sys.stderr)
+            # Not 1 for these: a script would take that for a refusal, or for an empty cache.
+            sys.exit(2 if self["explain"] is not None or any(self._tools()) else 1)
         self._run_tool()
         if self["explain"] is not None:
             sys.exit(_explain(self["explain"], self.config, self._path, self._overrides))
@@ -163,6 +168,9 @@ class Options(usage.Options):
         if self["autoconfig-help"]:
             print(_autoconfig_help(self.config), end="")
             sys.exit(0)
+        if self._is_daemon and self.config.log.requests == "-":
+            # It is opened before twistd leaves the terminal, and would go on to write there.
+            self.config = replace(self.config, log=replace(self.config.log, requests=""))
 
     def _load(self) -> None:
         if self["reload"]:
@@ -182,6 +190,10 @@ class Options(usage.Options):
         except ConfigError as error:
             self.part.give_up(error.mistakes)
             sys.exit(1)
+
+    @property
+    def _is_daemon(self) -> bool:
+        return self.parent is not None and not self.parent["nodaemon"]
 
     @property
     def has_event_log(self) -> bool:

@@ -41,7 +41,7 @@ ports = *
 requests = {folder}/requests.log
 format = json
 """
-_PORT = re.compile(r"\] (proxy|site): http://127\.0\.0\.1:([0-9]+)$")
+_PORT = re.compile(r"\] (proxy|site): https?://127\.0\.0\.1:([0-9]+)$")
 
 
 def merged(settings: str, further: str) -> str:

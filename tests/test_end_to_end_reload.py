@@ -133,7 +133,7 @@ def test_event_log_changes(start_appliance: StartAppliance) -> None:
         since = len(running.said)
         write_ini(running, f"[log]\nevents = {path}\n")
         ask_for_reload(running)
-        assert "reloaded: 1 workers" in path.read_text()
+        assert "reloaded: 1 worker" in path.read_text()
         write_ini(running, f"[log]\nevents = {path}\nlevel = error\n")
         ask_for_reload(running)
         quiet = path.read_text()

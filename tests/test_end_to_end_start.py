@@ -114,8 +114,24 @@ def test_check(tmp_path: Path) -> None:
     path.write_text("[proxy]\nlissen = tcp:0\n[pool]\nretries = -1\n")
     done = run(tmp_path, "--config", str(path), "--check")
     assert done.returncode == 1
-    assert "[proxy] lissen" in done.stdout
-    assert "[pool] retries" in done.stdout
+    assert "[proxy] lissen" in done.stderr
+    assert "[pool] retries" in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_daemon_leaves_the_terminal(tmp_path: Path) -> None:
+    """Without -n nothing keeps standard output open, so the command ends for who reads that."""
+    line = [each for each in command("--listen=tcp:0:interface=127.0.0.1") if each != "-n"]
+    line[line.index("--pidfile=")] = f"--pidfile={tmp_path}/pid"
+    settings = [f"--set=proxyapp.state_dir={tmp_path}/state", "--set=site.listen="]
+    try:
+        done = subprocess.run(
+            [*line, *settings], cwd=tmp_path, env=environ(), capture_output=True, timeout=30
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+        assert "request log: off" in (tmp_path / "twistd.log").read_text()
+    finally:
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGTERM)
 
 
 UNUSABLE = {

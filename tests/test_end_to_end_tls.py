@@ -54,6 +54,7 @@ def test_files_over_tls(
     listen = f"ssl:0:privateKey={key}:certKey={key}:interface=127.0.0.1"
     with start_appliance(f"[site]\nlisten = {listen}\nroot = {folder}\n") as running:
         protocol, answer = ask(running.site, authority, offered)
+        assert f"site: https://127.0.0.1:{running.site}" in "\n".join(running.said)
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 OK\r\n")
     assert protocol == agreed

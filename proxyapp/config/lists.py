@@ -234,8 +234,9 @@ def _destination(word: str) -> str | Network:
     if _LOOKS_NUMERIC.fullmatch(word):
         return _network(word)
     name = _host(word)
-    if difflib.SequenceMatcher(None, name, "public").ratio() > 0.8 and "." not in name:
-        raise WrongValue(f"{shown(word)} is not known; public would be right")
+    is_near = difflib.SequenceMatcher(None, name, "public").ratio() > 0.8 and "." not in name
+    if is_near or name == "private":
+        raise WrongValue(f"{shown(word)} is not known; public, or networks, would be right")
     return name
 
 

@@ -138,7 +138,11 @@ def _why(error: BaseException | None) -> str:
         error = error.socketError
     if isinstance(error, LookupError):
         return "no socket was handed to us that it could be"
-    return getattr(error, "strerror", None) or f"it can't be used ({type(error).__name__})"
+    if isinstance(error, OSError) and error.strerror:
+        # A certificate, if it has a name; that of a lock is none that the admin has written.
+        named = isinstance(error.filename, str | bytes) and error.filename2 is None
+        return f"{os.fsdecode(error.filename)}: {error.strerror}" if named else error.strerror
+    return f"it can't be used ({type(error).__name__})"
 
 
 def open_socket(wanted: Wanted, is_exclusive: bool) -> socket.socket:
@@ -205,7 +209,11 @@ class PathLock:
         """Take it, and what a dead process has left at *path* away; raises ListenError."""
         self._path = path
         self._lock = FilesystemLock(path + ".lock")
-        if not self._lock.lock():
+        try:
+            is_ours = self._lock.lock()
+        except OSError as error:
+            raise ListenError(_why(error)) from error
+        if not is_ours:
             raise ListenError("another process listens there")
         if not self._lock.clean:
             with suppress(OSError):

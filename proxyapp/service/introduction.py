@@ -16,8 +16,9 @@ def introduction(config: Config, ports: Mapping[str, list[IListeningPort]], name
     *name* is that of this machine.
     """
     lines = []
-    for part in ("proxy", "site"):
-        addresses = [_address(port, name) for port in ports[part]]
+    for part, listen in (("proxy", config.proxy.listen), ("site", config.site.listen)):
+        opened = zip(ports[part], listen, strict=False)
+        addresses = [_address(port, name, _scheme(endpoint)) for port, endpoint in opened]
         lines.append(f"{part}: {', '.join(addresses) or 'off'}")
     requests = {"-": "standard output", "": "off"}.get(config.log.requests, config.log.requests)
     lines.append(f"request log: {requests} ({config.log.format})")
@@ -27,9 +28,13 @@ def introduction(config: Config, ports: Mapping[str, list[IListeningPort]], name
     return lines
 
 
-def _address(port: IListeningPort, name: str) -> str:
+def _scheme(endpoint: str) -> str:
+    return "https" if endpoint.startswith(("ssl:", "tls:")) else "http"
+
+
+def _address(port: IListeningPort, name: str, scheme: str) -> str:
     host = port.getHost()
     if not isinstance(host, IPv4Address | IPv6Address):
         return str(getattr(host, "name", host))
     here = host.host if host.host not in ("0.0.0.0", "::") else name
-    return f"http://{f'[{here}]' if ':' in here else here}:{host.port}"
+    return f"{scheme}://{f'[{here}]' if ':' in here else here}:{host.port}"

@@ -199,7 +199,7 @@ class Master(Service):
             self._notifier.ready()
         self._rounds.say("")
         self._change_event_log(former)
-        _log.info("reloaded: {count} workers", count=count)
+        _log.info("reloaded: {count} worker{s}", count=count, s="" if count == 1 else "s")
         return Outcome()
 
     # Stop.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -137,6 +138,19 @@ def test_unix_socket_of_another(slots: Slots, tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(tmp_path / "t"))
     assert slots.open([place, ("site", f"unix:{tmp_path}/t")], 1)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "told"),
+    [
+        ("unix:{0}/no/s", "{0}/no/s: No such file"),
+        ("ssl:0:privateKey={0}/k", ": {0}/k: No such file"),
+    ],
+)
+def test_what_is_not_there(slots: Slots, tmp_path: Path, endpoint: str, told: str) -> None:
+    """A folder or a certificate that is missing is told in words."""
+    with pytest.raises(NotListening, match=re.escape(told.format(tmp_path))):
+        slots.open([("site", endpoint.format(tmp_path))], 1)
 
 
 def test_back(slots: Slots) -> None:
