@@ -56,7 +56,15 @@ def victim(start_appliance: StartAppliance) -> Iterator[Running]:
         assert '"status":500' not in running.log.read_text()
 
 
-def is_well(victim: Running, origin: Origin[Routes]) -> bool:
+def check_well(victim: Running, origin: Origin[Routes]) -> None:
+    """Fail unless good requests are answered as they should be.
+
+    The very next one may not be: with such short time-outs a busy machine is late now and then.
+    """
+    wait_for(lambda: is_answered(victim, origin), "good answer")
+
+
+def is_answered(victim: Running, origin: Origin[Routes]) -> bool:
     """Is a good request answered as it should be?"""
     authority = origin.authority.encode("ascii")
     with Talk(socket.create_connection(("127.0.0.1", victim.proxy))) as talk:
@@ -140,7 +148,7 @@ def test_arbitrary_bytes(victim: Running, origin: Origin[Routes]) -> None:
             assert looks_like_http(throw(victim, pieces, port))
 
     attack()
-    assert is_well(victim, origin)
+    check_well(victim, origin)
 
 
 def test_mutated_requests(victim: Running, origin: Origin[Routes], models: list[bytes]) -> None:
@@ -154,7 +162,7 @@ def test_mutated_requests(victim: Running, origin: Origin[Routes], models: list[
         assert looks_like_http(throw(victim, [piece for piece in pieces if piece], victim.proxy))
 
     attack()
-    assert is_well(victim, origin)
+    check_well(victim, origin)
 
 
 def test_clients_that_leave(victim: Running, origin: Origin[Routes], models: list[bytes]) -> None:
@@ -170,7 +178,7 @@ def test_clients_that_leave(victim: Running, origin: Origin[Routes], models: lis
         talk.reset()
 
     attack()
-    assert is_well(victim, origin)
+    check_well(victim, origin)
     victim.wait_for_sockets(most=20)
 
 
@@ -210,7 +218,7 @@ def test_arbitrary_answers(victim: Running, origin: Origin[Routes]) -> None:
         attack_from(victim, origin, answer, method)
 
     attack()
-    assert is_well(victim, origin)
+    check_well(victim, origin)
 
 
 def test_mutated_answers(victim: Running, origin: Origin[Routes]) -> None:
@@ -222,5 +230,5 @@ def test_mutated_answers(victim: Running, origin: Origin[Routes]) -> None:
         attack_from(victim, origin, answer, method)
 
     attack()
-    assert is_well(victim, origin)
+    check_well(victim, origin)
     wait_for(victim.log.exists, "request log")
