@@ -95,20 +95,12 @@ def _client(record: Record, escape: Escape) -> str:
 
 
 def _request(record: Record, escape: Escape) -> str:
-    asked = record.asked
-    return _line(asked.method, asked.target, asked.minor, escape)
-
-
-def _line(method: bytes, target: bytes, minor: int, escape: Escape = _word) -> str:
     """The request line; a head that couldn't be read has none."""
+    asked = record.asked
+    method, target = asked.method, asked.target
     if not method and not target:
         return "-"
-    return f"{escape(method)} {escape(masked(target))} HTTP/1.{minor}"
-
-
-# Many ask for the same.
-_known_line = functools.lru_cache(maxsize=1024)(_line)
-_LONGEST_KNOWN = 256
+    return f"{escape(method)} {escape(masked(target))} HTTP/1.{asked.minor}"
 
 
 def _fetched(record: Record) -> bytes:
@@ -148,14 +140,11 @@ def _host(host: str) -> str:
 
 def _common(record: Record) -> str:
     """Apache's `%h %l %u %t "%r" %>s %b`, with an identity that is never asked for."""
-    asked = record.asked
     host = _host(record.client_name or record.client_host)
     user = "-" if record.user is None else _word(_octets(record.user))
-    make = _known_line if len(asked.target) <= _LONGEST_KNOWN else _line
     return (
         f"{host} - {user} [{logtimes.second(int(record.started)).common}]"
-        f' "{make(asked.method, asked.target, asked.minor)}"'
-        f" {record.status or '-'} {record.sent or '-'}"
+        f' "{_request(record, _word)}" {record.status or "-"} {record.sent or "-"}'
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import functools
 import re
+from array import array
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import NamedTuple
@@ -126,19 +127,27 @@ def _absolute(method: bytes, target: bytes) -> Target:
     return Target(_ABSOLUTE, origin, path, authority)
 
 
-# Many ask for the same, or at least of the same origin: targets that mean the same whatever the
-# method, but for CONNECT; and scheme and authority of absolute ones, up to the path, where a target
-# whose first slash is elsewhere is never found. Each has at most a few hundred bytes. A full memory
-# is emptied rather than managed.
+# Many ask for the same, or at least of the same origin: targets that were asked for twice, and mean
+# the same whatever the method but for CONNECT; and scheme and authority of absolute ones, up to the
+# path, where a target whose first slash is elsewhere is never found. Each has at most a few hundred
+# bytes. A full memory is emptied rather than managed.
 _TARGETS: dict[bytes, Target] = {}
 _PREFIXES: dict[bytes, tuple[Origin, bytes]] = {}
 _MOST_KEPT = 1024
 _LONGEST_KEPT = 256
 _SHORTEST_PREFIX = len(b"http://")
+# Hashes of targets that were asked for once: where all are different, to keep them would cost more
+# than it gains.
+_SEEN = array("q", bytes(8 * _MOST_KEPT))
 
 
 def _keep(target: bytes, parsed: Target) -> Target:
     if len(target) <= _LONGEST_KEPT:
+        number = hash(target)
+        slot = number % _MOST_KEPT
+        if _SEEN[slot] != number:
+            _SEEN[slot] = number
+            return parsed
         if len(_TARGETS) >= _MOST_KEPT:
             _TARGETS.clear()
         _TARGETS[target] = parsed
