@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from proxyapp.rules import logtimes
 from proxyapp.rules.masking import masked
 from proxyapp.rules.record import Record
+from proxyapp.wire.repeated import Repeated
 
 FormatLine = Callable[[Record], str]
 Escape = Callable[[bytes], str]
@@ -100,7 +101,17 @@ def _request(record: Record, escape: Escape) -> str:
     method, target = asked.method, asked.target
     if not method and not target:
         return "-"
-    return f"{escape(method)} {escape(masked(target))} HTTP/1.{asked.minor}"
+    shown = _url(target) if escape is _word else escape(masked(target))
+    return f"{escape(method)} {shown} HTTP/1.{asked.minor}"
+
+
+_URLS: Repeated[str] = Repeated()
+
+
+def _url(url: bytes) -> str:
+    """Return *url* as a word, without its secrets."""
+    known = _URLS.known.get(url)
+    return _URLS.note(url, _word(masked(url))) if known is None else known
 
 
 def _fetched(record: Record) -> bytes:
@@ -194,7 +205,7 @@ def _pool(record: Record) -> str:
     """Time, client, method, real URL, status, length, seconds, URL as asked."""
     return (
         f"{logtimes.rfc3339(record.started)} {_client(record, _word)} {_word(record.asked.method)}"
-        f" {_word(_fetched(record))} {record.status or '-'} {record.sent}"
+        f" {_url(_fetched(record))} {record.status or '-'} {record.sent}"
         f" {record.duration:.6f} {_word(masked(record.asked.target))}"
     )
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import enum
 import functools
 import re
-from array import array
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import NamedTuple
 
 from proxyapp import errors
 from proxyapp.wire.headers import Fields
+from proxyapp.wire.repeated import Repeated
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -88,7 +88,7 @@ def parse_target(method: bytes, target: bytes) -> Target:
     It is visible ASCII, as the parser leaves it. Characters that RFC 3986 wants percent-encoded,
     such as '|', are common in real requests and harmless to forward.
     """
-    known = _TARGETS.get(target)
+    known = _TARGETS.known.get(target)
     if known is not None and method != b"CONNECT":
         return known
     if b"#" in target:
@@ -98,9 +98,9 @@ def parse_target(method: bytes, target: bytes) -> Target:
         return Target(Form.AUTHORITY, parse_authority("connect", target), b"", target)
     slash = target.find(b"/", _SHORTEST_PREFIX)
     if slash > 0 and (place := _PREFIXES.get(target[:slash])):
-        return _keep(target, Target(_ABSOLUTE, place[0], target[slash:], place[1]))
+        return _TARGETS.note(target, Target(_ABSOLUTE, place[0], target[slash:], place[1]))
     if target[:1] == b"/":
-        return _keep(target, Target(Form.ORIGIN, None, target))
+        return _TARGETS.note(target, Target(Form.ORIGIN, None, target))
     if target == b"*":
         if method != b"OPTIONS":
             raise errors.BadRequest("only OPTIONS may ask for *")
@@ -118,7 +118,7 @@ def _absolute(method: bytes, target: bytes) -> Target:
     origin = parse_authority(scheme, authority)
     path = target[end:]
     if path[:1] == b"/":
-        if len(_PREFIXES) >= _MOST_KEPT:
+        if len(_PREFIXES) >= _MOST_PREFIXES:
             _PREFIXES.clear()
         _PREFIXES[target[:end]] = origin, authority
     else:
@@ -127,31 +127,13 @@ def _absolute(method: bytes, target: bytes) -> Target:
     return Target(_ABSOLUTE, origin, path, authority)
 
 
-# Many ask for the same, or at least of the same origin: targets that were asked for twice, and mean
-# the same whatever the method but for CONNECT; and scheme and authority of absolute ones, up to the
-# path, where a target whose first slash is elsewhere is never found. Each has at most a few hundred
-# bytes. A full memory is emptied rather than managed.
-_TARGETS: dict[bytes, Target] = {}
+# Many ask for the same, or at least of the same origin: targets that mean the same whatever the
+# method, but for CONNECT; and scheme and authority of absolute ones, up to the path, where a target
+# whose first slash is elsewhere is never found. A full memory is emptied rather than managed.
+_TARGETS: Repeated[Target] = Repeated()
 _PREFIXES: dict[bytes, tuple[Origin, bytes]] = {}
-_MOST_KEPT = 1024
-_LONGEST_KEPT = 256
+_MOST_PREFIXES = 1024
 _SHORTEST_PREFIX = len(b"http://")
-# Hashes of targets that were asked for once: where all are different, to keep them would cost more
-# than it gains.
-_SEEN = array("q", bytes(8 * _MOST_KEPT))
-
-
-def _keep(target: bytes, parsed: Target) -> Target:
-    if len(target) <= _LONGEST_KEPT:
-        number = hash(target)
-        slot = number % _MOST_KEPT
-        if _SEEN[slot] != number:
-            _SEEN[slot] = number
-            return parsed
-        if len(_TARGETS) >= _MOST_KEPT:
-            _TARGETS.clear()
-        _TARGETS[target] = parsed
-    return parsed
 
 
 # As everybody spells them; any other case takes the longer way.
