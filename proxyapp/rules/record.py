@@ -22,12 +22,12 @@ class Record:
     """
 
     started: float = 0.0
-    duration: float = 0.0
     client_host: str = ""
     client_port: int = 0
-    user: str | None = None
     service: str = "-"
     asked: RequestHead = _UNREADABLE
+    duration: float = 0.0
+    user: str | None = None
     url: bytes = b""
     status: int = 0
     sent: int = 0
