@@ -127,10 +127,10 @@ class Turn:
             reply.record.rule = error.rule
         if isinstance(error, errors.ClientGone):
             reply.record.status = reply.record.status or error.status
-            reply.transport.abortConnection()
+            _cut(reply)
         elif reply.has_begun:
             # A cut connection is the only way left to say that this isn't whole.
-            reply.transport.abortConnection()
+            _cut(reply)
         else:
             if self._door.error_fields is not None:
                 error.fields = (*error.fields, *self._door.error_fields(self.request.head))
@@ -174,6 +174,12 @@ def _answer_error(
     fields, body = around.page(error, head, reply.record)
     reason = writer.reason_for(error.status)
     reply.answer(OutgoingResponse(error.status, reason, [*fields, *error.fields]), body)
+
+
+def _cut(reply: ClientReply) -> None:
+    # Twisted's TLS can't be aborted when it is gone.
+    if reply.transport.connected:
+        reply.transport.abortConnection()
 
 
 def _write(record: Record, around: Surroundings) -> None:

@@ -353,7 +353,7 @@ def test_client_gone(
 
 
 def test_client_that_leaves_meanwhile(scene: Scene) -> None:
-    """What runs for a client that has left is cancelled."""
+    """What runs for a client that has left is cancelled; its connection isn't cut once more."""
     cancelled: list[bool] = []
     waiting: Deferred[None] = Deferred(lambda _: cancelled.append(True))
 
@@ -366,6 +366,7 @@ def test_client_that_leaves_meanwhile(scene: Scene) -> None:
     hang_up(connection, wire)
     assert cancelled == [True]
     assert scene.statuses == [499]
+    assert not wire.ending
 
 
 # --- What is written down ---
