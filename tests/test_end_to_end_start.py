@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.appliance import Running, command, environ, merged
+from tests.appliance import Running, command, environ, merged, wait_for
 from tests.conftest import Connect, StartAppliance
 from tests.origin import Origin, Routes
 from tests.talk import Response, Talk
@@ -129,7 +129,8 @@ def test_a_daemon_leaves_the_terminal(tmp_path: Path) -> None:
             [*line, *settings], cwd=tmp_path, env=environ(), capture_output=True, timeout=30
         )
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
-        assert "request log: off" in (tmp_path / "twistd.log").read_text()
+        log = tmp_path / "twistd.log"
+        wait_for(lambda: "request log: off" in log.read_text(), "word of the request log")
     finally:
         os.kill(int((tmp_path / "pid").read_text()), signal.SIGTERM)
 

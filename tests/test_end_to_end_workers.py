@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
@@ -193,13 +193,17 @@ def test_log_is_reopened(pair: Running, connect: Connect) -> None:
     pair.send_signal(signal.SIGUSR1)
     wait_for(pair.log.exists, "new log")
     for pid in children(pair):
-        wait_for(partial(_has_open, pid, pair.log), "open log")
+        wait_for(partial(_has_left, pid, aside), "end of the old log")
     before = aside.read_text()
     get(connect(pair.site))
     pair.lines(1)
     assert aside.read_text() == before
 
 
-def _has_open(pid: int, path: Path) -> bool:
-    targets = [os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir()]
-    return str(path) in targets
+def _has_left(pid: int, path: Path) -> bool:
+    """Has the process written its last to the file?"""
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # it may be closed just now
+            if os.readlink(each) == str(path):
+                return False
+    return True
