@@ -204,7 +204,7 @@ class Options(usage.Options):
         if twistd["logfile"] or twistd["syslog"] or twistd["logger"]:
             return False
         # A daemon has no standard output; twistd writes twistd.log then.
-        return bool(twistd["nodaemon"]) or ours.events != "-"
+        return not self._is_daemon or ours.events != "-"
 
     def _tools(self) -> list[tuple[str, str]]:
         """Return what is asked of the service that runs: option and value."""
@@ -325,6 +325,7 @@ def makeService(options: Options) -> IService:
     ini need none of it, and the reactor may only be imported once it is chosen.
     """
     from proxyapp import service
+    from proxyapp.logs.eventlog import EventLogged
     from proxyapp.net import notify
     from proxyapp.net import reactor as appliance
     from proxyapp.workers import events
@@ -345,4 +346,4 @@ def makeService(options: Options) -> IService:
     event_log = service.make_event_log(options.config) if options.has_event_log else None
     notifier = notify.notifier(os.environ)
     built = Master(options.config, command, needed, notifier, event_log, _end_in_vain)
-    return built if event_log is None else service.EventLogged(built, event_log)
+    return built if event_log is None else EventLogged(built, event_log)

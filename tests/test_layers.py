@@ -48,7 +48,7 @@ FLOORS: dict[str, set[str]] = {
     "controlclient": set(),
     "cachetool": {"rules", "controlclient"},
     "reloading": set(),
-    "workers": EXCHANGE | {"limits", "server", "service", "reloading"},
+    "workers": EXCHANGE | {"limits", "logs", "server", "service", "reloading"},
     "tap": {
         "config",
         "rules",
@@ -56,6 +56,7 @@ FLOORS: dict[str, set[str]] = {
         "against",
         "cachetool",
         "reloading",
+        "logs",
         "net",
         "service",
         "workers",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from dataclasses import dataclass
 
 from proxyapp import errors
 from proxyapp.cache import serving
@@ -18,6 +19,7 @@ from proxyapp.cache.witness import Witness
 from proxyapp.exchange import ANSWERED, Reply, Request
 from proxyapp.rules.caching import parts, reuse, varying
 from proxyapp.rules.caching.cachestatus import Fwd
+from proxyapp.rules.caching.policy import Policy
 from proxyapp.rules.caching.reuse import Use
 from proxyapp.rules.caching.rules import CacheRules
 from proxyapp.rules.caching.stored import Stored, Varying
@@ -28,6 +30,21 @@ from proxyapp.wire.messages import RequestHead
 
 # Who asks for something further ahead than this of what grows fetches it alone, in bytes.
 _AHEAD = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request that isn't answered from memory at once, and why the origin is asked, if it is."""
+
+    request: Request
+    reply: Reply
+    place: Place
+    fwd: Fwd
+
+    @property
+    def policy(self) -> Policy:
+        """What its rule says."""
+        return self.place.rule.policy
 
 
 class CachingProxy:
@@ -53,58 +70,71 @@ class CachingProxy:
         is_plain = reuse.is_plain(head)
         if is_off or not (is_plain or reuse.may_look_up(head)):
             _check_origin_may_be_asked(head)
-            return self._pass(request, reply, place)
+            return self._pass(self._asked(request, reply, place, None), None)
         variants = self._means.store.variants(place.key)
         entry = varying.select(head, variants, _stored_of) if variants else None
         if entry is not None and is_plain and _hit(self._means, entry, reply, place):
             return ANSWERED
         if is_plain and entry is None and self._fetches.is_unshared(place):
             return self._pass_alone(request, reply, place)
-        return self._respond(request, reply, place, entry)
+        return self._respond(self._asked(request, reply, place, entry), entry)
 
-    async def _respond(
-        self, request: Request, reply: Reply, place: Place, entry: Entry | None
-    ) -> None:
+    def _asked(self, request: Request, reply: Reply, place: Place, entry: Entry | None) -> _Asked:
+        now, policy = self._means.seconds(), place.rule.policy
+        return _Asked(request, reply, place, serving.forwarding(request.head, entry, policy, now))
+
+    async def _respond(self, asked: _Asked, entry: Entry | None) -> None:
         """Answer with *entry*, which is to be looked at more closely, or with what is fetched."""
-        head = request.head
-        if entry is not None and await self._answer_from(entry, request, reply, place):
+        head = asked.request.head
+        if entry is not None and await self._answer_from(entry, asked):
             return
         _check_origin_may_be_asked(head)
         if head.method == b"GET":
-            await self._fetch(request, reply, place, entry)
+            await self._fetch(asked, entry)
         else:
-            await self._pass(request, reply, place, entry)
+            await self._pass(asked, entry)
 
     # From the store.
 
-    async def _answer_from(
-        self, entry: Entry, request: Request, reply: Reply, place: Place
-    ) -> bool:
+    async def _answer_from(self, entry: Entry, asked: _Asked) -> bool:
         """Answer with *entry* if it is good as it is; say whether it was."""
-        if place.rule.is_judged_by_origin:
+        if asked.place.rule.is_judged_by_origin:
             return False
         now = self._means.seconds()
-        use = reuse.judge(request.head, entry.stored, place.rule.policy, now)
+        use = reuse.judge(asked.request.head, entry.stored, asked.policy, now)
         if use is Use.VALIDATE:
             return False
         if use is Use.STALE_WHILE_REVALIDATE:
-            self._fetches.validate(request, place, entry)
-        return await _serve(self._means, entry, request, reply, place, Why.HIT)
+            self._fetches.validate(asked.request, asked.place, entry)
+        return await _serve(self._means, entry, asked, Why.HIT)
+
+    async def _serve_stale(self, entry: Entry | None, asked: _Asked) -> bool:
+        """Answer with *entry* though the origin can't be asked; say whether that could be."""
+        if entry is None or asked.reply.has_begun:
+            return False
+        now = self._means.seconds()
+        if not reuse.may_be_stale(asked.request.head, entry.stored, asked.policy, now):
+            return False
+        return await _serve(self._means, entry, asked, Why.STALE)
 
     # From the origin.
 
-    async def _pass(
-        self, request: Request, reply: Reply, place: Place, entry: Entry | None = None
-    ) -> None:
+    async def _pass(self, asked: _Asked, entry: Entry | None) -> None:
         """Let the origin answer, and learn from that; if it fails, a stale *entry* may do."""
-        fwd = self._forwarding(request, place, entry)
-        witness = Witness(request, reply, self._means, self._places.of, self._fetches.outdate, fwd)
+        witness = Witness(
+            asked.request,
+            asked.reply,
+            self._means,
+            self._places.of,
+            self._fetches.outdate,
+            asked.fwd,
+        )
         is_complete = False
         try:
-            await self._means.origin.respond(request, witness)
+            await self._means.origin.respond(asked.request, witness)
             is_complete = True
         except errors.OriginFault:
-            if not await self._serve_stale(entry, request, reply, place):
+            if not await self._serve_stale(entry, asked):
                 raise
         finally:
             witness.end(is_complete)
@@ -126,102 +156,69 @@ class CachingProxy:
 
     async def _fetch(
         self,
-        request: Request,
-        reply: Reply,
-        place: Place,
+        asked: _Asked,
         entry: Entry | None,
         variant: Varying = (),
         is_again: bool = False,
     ) -> None:
         """Answer with what the origin says, together with others who want the same *variant*."""
+        request, place = asked.request, asked.place
         fill = self._fetches.joinable(request, place, variant)
         why = Why.COLLAPSED
         if fill is None:
             fill = self._fetches.new(request, place, entry, variant)
             why = Why.MISS if isinstance(fill, Fill) else why
-        if await self._share(fill, request, reply, place, entry, why):
+        if await self._share(fill, asked, entry, why):
             return
         # What was fetched for others, or elsewhere, may be right for this client all the same.
         entry = varying.select(request.head, self._means.store.variants(place.key), _stored_of)
-        if entry is not None and await self._answer_from(entry, request, reply, place):
+        if entry is not None and await self._answer_from(entry, asked):
             return
         brought = None if variant else _brought(fill)
         beside = () if brought is None else varying.beside(request.head, brought)
         if beside or (isinstance(fill, DistantFill) and fill.is_forsaken and not is_again):
-            await self._fetch(request, reply, place, entry, beside, is_again=True)
+            await self._fetch(asked, entry, beside, is_again=True)
             return
         alone = self._fetches.alone(request, place)
-        if not await self._share(alone, request, reply, place, entry, Why.MISS):
+        if not await self._share(alone, asked, entry, Why.MISS):
             raise errors.InternalError("what was fetched got lost")
 
     async def _share(
-        self,
-        fill: Fill | DistantFill,
-        request: Request,
-        reply: Reply,
-        place: Place,
-        entry: Entry | None,
-        why: Why,
+        self, fill: Fill | DistantFill, asked: _Asked, entry: Entry | None, why: Why
     ) -> bool:
         """Answer with what *fill* brings, or a stale *entry*; False where it's not for this one."""
-        fwd = self._forwarding(request, place, entry)
-        member = fill.join(reply)
+        member = fill.join(asked.reply)
         try:
             await member.settled
-            return await self._take(fill, request, reply, place, why, fwd)
+            return await self._take(fill, asked, why)
         except errors.OriginFault:
-            if not await self._serve_stale(entry, request, reply, place):
+            if not await self._serve_stale(entry, asked):
                 raise
             return True
         finally:
             fill.leave(member)
 
-    async def _serve_stale(
-        self, entry: Entry | None, request: Request, reply: Reply, place: Place
-    ) -> bool:
-        """Answer with *entry* though the origin can't be asked; say whether that could be."""
-        if entry is None or reply.has_begun:
-            return False
-        now, policy = self._means.seconds(), place.rule.policy
-        if not reuse.may_be_stale(request.head, entry.stored, policy, now):
-            return False
-        return await _serve(self._means, entry, request, reply, place, Why.STALE)
-
-    def _forwarding(self, request: Request, place: Place, entry: Entry | None) -> Fwd:
-        now = self._means.seconds()
-        return serving.forwarding(request.head, entry, place.rule.policy, now)
-
-    async def _take(
-        self,
-        fill: Fill | DistantFill,
-        request: Request,
-        reply: Reply,
-        place: Place,
-        why: Why,
-        fwd: Fwd,
-    ) -> bool:
-        outcome = fill.outcome
+    async def _take(self, fill: Fill | DistantFill, asked: _Asked, why: Why) -> bool:
+        outcome, head = fill.outcome, asked.request.head
         if isinstance(outcome, Passed):
-            if outcome.reply is not reply:
+            if outcome.reply is not asked.reply:
                 return False
-            reply.record.cache = Why.MISS
+            asked.reply.record.cache = Why.MISS
             await fill.over
             return True
         stored, means = _brought(fill), self._means
-        if stored is None or varying.select(request.head, (stored,), _itself) is None:
+        if stored is None or varying.select(head, (stored,), _itself) is None:
             return False
         if isinstance(outcome, Ready) and outcome.was_there:
-            return await _serve(
-                means, outcome.entry, request, reply, place, Why.REVALIDATED, fwd=fwd
-            )
+            return await _serve(means, outcome.entry, asked, Why.REVALIDATED)
         if why is Why.MISS:
             stored = fill.as_it_came(stored)
         if isinstance(outcome, Ready):
-            return await _serve(means, outcome.entry, request, reply, place, why, stored, fwd)
+            return await _serve(means, outcome.entry, asked, why, stored)
         assert isinstance(outcome, Followed)
         # An origin that was asked for a part, and sends all: to ask again would be of no use.
-        is_final = isinstance(fill, Fill) and fill.wanted.asking is request.head
-        return await _follow(means, outcome, stored, request, reply, place, why, fwd, is_final)
+        is_final = isinstance(fill, Fill) and fill.wanted.asking is head
+        return await _follow(means, outcome, stored, asked, why, is_final)
 
 
 def _check_origin_may_be_asked(head: RequestHead) -> None:
@@ -249,29 +246,21 @@ def _hit(means: Means, entry: Entry, reply: Reply, place: Place) -> bool:
 
 
 async def _serve(
-    means: Means,
-    entry: Entry,
-    request: Request,
-    reply: Reply,
-    place: Place,
-    why: Why,
-    shown: Stored | None = None,
-    fwd: Fwd = Fwd.MISS,
+    means: Means, entry: Entry, asked: _Asked, why: Why, shown: Stored | None = None
 ) -> bool:
     """Answer with *entry*; False where it is gone, or has not what is asked for.
 
-    *shown* is the head to send, where that isn't the stored one. *fwd* is why the origin was asked,
-    if it was.
+    *shown* is the head to send, where that isn't the stored one.
     """
-    stored, store = shown or entry.stored, means.store
-    lines = serving.status_lines(stored, place.rule.policy, means.seconds(), why, fwd)
+    stored, store, head = shown or entry.stored, means.store, asked.request.head
+    lines = serving.status_lines(stored, asked.policy, means.seconds(), why, asked.fwd)
     total = entry.size if entry.is_complete else stored.total
-    selected = serving.select(request.head, stored, total, lines)
+    selected = serving.select(head, stored, total, lines)
     if not serving.has(entry, selected):
         return False
-    _note(reply, stored, why)
+    _note(asked.reply, stored, why)
     try:
-        await serving.send(store, entry, selected, request.head.method, reply)
+        await serving.send(store, entry, selected, head.method, asked.reply)
     except EntryGone:
         return False
     store.used(entry)
@@ -279,26 +268,19 @@ async def _serve(
 
 
 async def _follow(
-    means: Means,
-    growing: Followed,
-    stored: Stored,
-    request: Request,
-    reply: Reply,
-    place: Place,
-    why: Why,
-    fwd: Fwd,
-    is_final: bool,
+    means: Means, growing: Followed, stored: Stored, asked: _Asked, why: Why, is_final: bool
 ) -> bool:
     """Send what grows, under the head *stored*.
 
     False where that can't be just the part that is asked for, or that is too far ahead; if
     this *is_final* then the client gets all of it, or waits.
     """
+    head, reply = asked.request.head, asked.reply
     total = growing.total
-    lines = serving.status_lines(stored, place.rule.policy, means.seconds(), why, fwd)
-    selected = serving.select(request.head, stored, total, lines)
+    lines = serving.status_lines(stored, asked.policy, means.seconds(), why, asked.fwd)
+    selected = serving.select(head, stored, total, lines)
     if selected.pieces is not None and len(selected.pieces) > 1 and is_final:
-        whole = parts.unconditional(request.head)
+        whole = parts.unconditional(head)
         selected = serving.select(whole, stored, total, lines)
     start, end = 0, total
     if selected.pieces:

@@ -19,9 +19,11 @@ from twisted.logger import Logger
 from proxyapp import service
 from proxyapp.config import Config
 from proxyapp.config.judge import make_ways
+from proxyapp.logs.eventlog import EventLog
+from proxyapp.logs.sinks import LogError
 from proxyapp.net.notify import Notifier
 from proxyapp.net.reactor import IApplianceReactor
-from proxyapp.service import Appliance, EventLog, LogError
+from proxyapp.service import Appliance
 from proxyapp.workers import signals
 from proxyapp.workers.asking import MasterSocket
 from proxyapp.workers.crew import Crew

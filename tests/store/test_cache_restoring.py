@@ -256,6 +256,20 @@ def test_an_invalidation_survives_the_index(tmp_path: Path) -> None:
         assert not running.store.variants(OTHER)[0].stored.is_invalid
 
 
+def leave_open(root: Path) -> None:
+    """Let it look as if nobody had stopped in order."""
+    with sqlite3.connect(index_of(root)) as connection:
+        connection.execute("UPDATE mark SET value = 'open' WHERE name = 'state'")
+    connection.close()
+
+
+def boot_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the machine have been started once more."""
+    boot = root / "another boot"
+    boot.write_text("2", encoding="ascii")
+    monkeypatch.setattr(restoring, "_BOOT", boot)
+
+
 @pytest.mark.parametrize("has_stopped", [False, True])
 def test_after_a_power_cut_the_last_bodies_go(
     tmp_path: Path, has_stopped: bool, monkeypatch: pytest.MonkeyPatch
@@ -265,12 +279,8 @@ def test_after_a_power_cut_the_last_bodies_go(
     (old,) = (path for path in bodies(tmp_path) if path.stat().st_size < 10_000)
     os.utime(old, (1e9, 1e9))
     if not has_stopped:
-        with sqlite3.connect(index_of(tmp_path)) as connection:
-            connection.execute("UPDATE mark SET value = 'open' WHERE name = 'state'")
-        connection.close()
-    boot = tmp_path / "another boot"
-    boot.write_text("2", encoding="ascii")
-    monkeypatch.setattr(restoring, "_BOOT", boot)
+        leave_open(tmp_path)
+    boot_again(tmp_path, monkeypatch)
     for _ in range(2):
         with bench(tmp_path) as running:
             running.settle(2)
@@ -287,12 +297,8 @@ def test_what_is_new_after_a_power_cut_proves_nothing(
     for path in bodies(tmp_path):
         moment = 1e9 if path.stat().st_size < 10_000 else 1e9 + 1000
         os.utime(path, (moment, moment))
-    with sqlite3.connect(index_of(tmp_path)) as connection:
-        connection.execute("UPDATE mark SET value = 'open' WHERE name = 'state'")
-    connection.close()
-    boot = tmp_path / "another boot"
-    boot.write_text("2", encoding="ascii")
-    monkeypatch.setattr(restoring, "_BOOT", boot)
+    leave_open(tmp_path)
+    boot_again(tmp_path, monkeypatch)
     new = KEY + b"/new"
 
     def read_while_another_stores(path: str) -> bool:
